@@ -1,0 +1,1 @@
+//! Judges histories: is what the clients saw linearizable?

@@ -1,0 +1,2 @@
+//! The laboratory and its command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Load: arrivals, keys, mixes, sessions, targets, recorder.

@@ -1,0 +1,41 @@
+//! The shared vocabulary of all protocols.
+//!
+//! A replica is a fold: `state' = step(state, input)`. It is given time, chance and order, never reads them, and it answers
+//! in data: what to persist, to send, to execute, to reply. Hosts (a process over QUIC, a simulator, a microbenchmark) carry
+//! that data out. This crate holds the words both sides speak, and nothing that does anything.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`ids`] | newtypes: who, when, where in the log, where in the journal |
+//! | [`node_set`] | sets of nodes as one word, and majorities of them |
+//! | [`wire`] | the codec: little-endian, bounded, shared bytes stay shared |
+//! | [`batch`] | the unit of everything: the immutable bytes that client bursts were packed into |
+//! | [`protocol`] | the one trait, its inputs, and a replica's seat |
+//! | [`effects`] | what a replica wants done: five lanes and the durability gate |
+//! | [`session`] | exactly-once execution of numbered client requests |
+//! | [`snapshot`] | state images cut into chunks and put together again |
+//! | [`chain`] | a running hash of everything a replica applied |
+//! | [`limits`] | every bound that is not a protocol's own, by name and unit |
+
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod chain;
+pub mod effects;
+pub mod ids;
+pub mod limits;
+pub mod node_set;
+pub mod protocol;
+pub mod session;
+pub mod snapshot;
+pub mod wire;
+
+pub use batch::{Batch, BatchBuilder, BatchError, Burst};
+pub use chain::Chain;
+pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused};
+pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
+pub use node_set::NodeSet;
+pub use protocol::{Input, Message, Protocol, Request, Seat};
+pub use session::{Outcome, Sessions};
+pub use snapshot::Snapshot;
+pub use wire::{Reader, Sink, Wire, WireError};

@@ -1,0 +1,1 @@
+//! Deterministic applications that run on a replicated log.

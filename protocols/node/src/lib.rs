@@ -1,0 +1,1 @@
+//! The host: one replica process around a pure core.

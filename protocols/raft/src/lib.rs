@@ -1,0 +1,1 @@
+//! Raft: leader election, log replication, reads, snapshots.

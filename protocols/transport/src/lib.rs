@@ -1,0 +1,1 @@
+//! QUIC between authenticated nodes: identities, lanes, framing, limits, the emulated link.

@@ -1,0 +1,1 @@
+//! One server, no peers: the floor every other row is compared with.
