@@ -13,6 +13,7 @@
 //! | [`protocol`] | the one trait, its inputs, and a replica's seat |
 //! | [`effects`] | what a replica wants done: five lanes and the durability gate |
 //! | [`session`] | exactly-once execution of numbered client requests |
+//! | [`client`] | what clients and replicas say to each other |
 //! | [`snapshot`] | state images cut into chunks and put together again |
 //! | [`chain`] | a running hash of everything a replica applied |
 //! | [`limits`] | every bound that is not a protocol's own, by name and unit |
@@ -21,6 +22,7 @@
 
 pub mod batch;
 pub mod chain;
+pub mod client;
 pub mod effects;
 pub mod ids;
 pub mod limits;
