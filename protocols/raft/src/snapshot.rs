@@ -1,0 +1,119 @@
+//! Compaction and the transfer of images (Raft §7).
+//!
+//! An image lies in the journal like any other record. Once it is durable, with the vote written again after it, nothing
+//! before it is needed but the entries it does not cover, and the journal may let go of the rest.
+
+use bytes::Bytes;
+use qlab_kernel::snapshot::{Assembly, Chunk};
+use qlab_kernel::{Commit, Effects, Event, Index, Lsn, NodeId, Snapshot};
+
+use crate::Raft;
+use crate::message::{Message, Place};
+use crate::record::Record;
+
+/// The newest image, the one that is coming in, and when to make the next.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    image: Option<Snapshot>,
+    incoming: Assembly,
+    /// Bytes applied since the last image was asked for.
+    log_bytes: usize,
+    capturing: bool,
+    /// The newest image's first record, and the last that must be durable before older ones go.
+    records: Option<(Lsn, Lsn)>,
+}
+
+impl Snapshots {
+    /// The newest image.
+    pub(crate) fn image(&self) -> Option<&Snapshot> {
+        self.image.as_ref()
+    }
+
+    /// As found in the journal, its first record being `first`.
+    pub(crate) fn recovered(image: Option<(Snapshot, Lsn)>, log_bytes: usize) -> Self {
+        let first = image.as_ref().map(|(_, first)| *first);
+        Self {
+            image: image.map(|(image, _)| image),
+            log_bytes,
+            records: first.map(|first| (first, first)),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn log_grew(&mut self, bytes: usize) {
+        self.log_bytes += bytes;
+    }
+
+    /// Whether it is time for an image; says so once.
+    pub(crate) fn wants_image(&mut self, log_bytes_max: usize) -> bool {
+        let wanted = !self.capturing && self.log_bytes >= log_bytes_max;
+        if wanted {
+            self.capturing = true;
+            self.log_bytes = 0;
+        }
+        wanted
+    }
+}
+
+impl Raft {
+    /// The state machine's image as of `index` has been made.
+    pub(crate) fn on_captured(&mut self, index: Index, image: Bytes, effects: &mut Effects<Self>) {
+        self.snapshots.capturing = false;
+        let newest = self.snapshots.image().map_or(Index::ZERO, |image| image.index);
+        let Some(term) = self.log.term_at(index).filter(|_| index > newest) else {
+            return; // a leader's image came in meanwhile and reaches further
+        };
+        self.keep(Snapshot { index, term, image }, effects);
+        self.log.compact(index, self.config.retained_log_bytes);
+        effects.event(Event::Compacted(index));
+    }
+
+    pub(crate) fn on_install(&mut self, from: NodeId, chunk: &Chunk, effects: &mut Effects<Self>) {
+        if chunk.index <= self.commit {
+            // What is committed here is the same at the leader.
+            self.owe_matched(from, chunk.index);
+            return;
+        }
+        let Some(snapshot) = self.snapshots.incoming.add(chunk) else {
+            let have_bytes = self.snapshots.incoming.have_bytes(chunk.index, chunk.term);
+            // Early: it only paces the sender; the image counts once it is whole and durable.
+            effects
+                .send_early(from, Message::InstallReply { term: self.term, index: chunk.index, have_bytes });
+            return;
+        };
+        let index = snapshot.index;
+        self.log.follow(Place { index, term: snapshot.term });
+        (self.commit, self.applied) = (index, index);
+        effects.commit(Commit::Restore { index, image: snapshot.image.clone() });
+        self.keep(snapshot, effects);
+        self.owe_matched(from, index);
+        effects.event(Event::Installed(index));
+    }
+
+    /// Lets the journal drop what a restart will not need.
+    pub(crate) fn release_journal(&mut self, effects: &mut Effects<Self>) {
+        let (Some((first, last)), Some(image)) = (self.snapshots.records, &self.snapshots.image) else {
+            return;
+        };
+        if last > self.durable {
+            return;
+        }
+        let entries = self.log.lsn_after(image.index).unwrap_or(first);
+        let needed_from = first.min(entries).min(self.vote_lsn);
+        if needed_from > effects.needed_from() {
+            effects.release_below(needed_from);
+        }
+    }
+
+    fn keep(&mut self, snapshot: Snapshot, effects: &mut Effects<Self>) {
+        let first = effects.last().next();
+        for chunk in snapshot.chunks() {
+            effects.persist(Record::Snapshot(chunk));
+        }
+        // Again, so that the record before the image is not what keeps all others.
+        let last = effects.persist(Record::Vote { term: self.term, voted_for: self.voted_for });
+        self.vote_lsn = last;
+        self.snapshots.records = Some((first, last));
+        self.snapshots.image = Some(snapshot);
+    }
+}
