@@ -46,6 +46,8 @@ pub(crate) struct Peer {
     pub(crate) round: u64,
     /// The last heartbeat sent before the last entry was.
     sent_round: u64,
+    /// It has everything that was sent, but its acknowledgement is missing: ask for it.
+    question_due: bool,
     heard: Time,
 }
 
@@ -345,6 +347,7 @@ impl Peer {
             received: Index::ZERO,
             round: 0,
             sent_round: 0,
+            question_due: false,
             heard: now,
         }
     }
@@ -356,20 +359,8 @@ impl Peer {
                 self.phase = Phase::Image(Sending::default());
                 return;
             };
-            let entry = view.log.get(self.next).cloned();
-            let probing = matches!(self.phase, Phase::Probe { .. });
-            if entry.is_none() && !probing {
-                return;
-            }
-            if probing {
-                self.phase = Phase::Probe { asked: true };
-            }
-            self.sent_round = view.round;
-            if let Some(entry) = &entry {
-                self.in_flight.push_back((self.next, entry.batch.len()));
-                self.in_flight_bytes += entry.batch.len();
-                self.next = self.next.next();
-            }
+            let entry = if self.question_due { None } else { view.log.get(self.next).cloned() };
+            self.note_sent(entry.as_ref().map(|entry| entry.batch.len()), view.round);
             let previous = Place { index: previous, term };
             let message = Message::Append { term: view.term, previous, commit: view.commit, entry };
             match view.config.leader_write {
@@ -381,10 +372,24 @@ impl Peer {
         }
     }
 
+    fn note_sent(&mut self, entry_bytes: Option<usize>, round: u64) {
+        if matches!(self.phase, Phase::Probe { .. }) {
+            self.phase = Phase::Probe { asked: true };
+        }
+        self.question_due = false;
+        self.sent_round = round;
+        if let Some(bytes) = entry_bytes {
+            self.in_flight.push_back((self.next, bytes));
+            self.in_flight_bytes += bytes;
+            self.next = self.next.next();
+        }
+    }
+
     fn may_send(&self, view: &View<'_>) -> bool {
         match self.phase {
             Phase::Probe { asked } => !asked,
             Phase::Image(_) => false,
+            Phase::Stream if self.question_due => true,
             Phase::Stream => {
                 self.next <= view.log.last_index()
                     && self.in_flight.len() < view.config.window_entries
@@ -423,18 +428,16 @@ impl Peer {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
+        self.next = self.next.max(matched.next());
         match self.phase {
-            Phase::Stream => self.next = self.next.max(matched.next()),
-            Phase::Probe { .. } => self.stream_from(matched.next()),
-            Phase::Image(sending) if matched >= sending.index => self.stream_from(matched.next()),
-            Phase::Image(_) => {}
+            Phase::Stream => {}
+            Phase::Image(sending) if matched < sending.index => {}
+            Phase::Probe { .. } | Phase::Image(_) => {
+                self.forget_in_flight();
+                self.next = matched.next();
+                self.phase = Phase::Stream;
+            }
         }
-    }
-
-    fn stream_from(&mut self, next: Index) {
-        self.forget_in_flight();
-        self.next = next;
-        self.phase = Phase::Stream;
     }
 
     fn on_conflict(&mut self, previous: Index, agreement: Index) {
@@ -459,15 +462,20 @@ impl Peer {
         let stalled = received == std::mem::replace(&mut self.received, received) && round > self.sent_round;
         match &mut self.phase {
             // Nothing has come since the last heartbeat although something is on its way: it was lost. Receipt is compared,
-            // not durability, so that a slow disk is not taken for a lossy network.
+            // not durability, so that a slow disk is not taken for a lossy network; where all was received, it is asked
+            // whether the acknowledgement was what was lost.
             Phase::Probe { asked } if stalled => {
                 *asked = false;
                 self.next = self.in_flight.front().map_or(self.next, |(index, _)| *index);
                 self.forget_in_flight();
             }
-            Phase::Stream if stalled && received.next() < self.next && !self.in_flight.is_empty() => {
-                self.next = received.max(self.matched).next();
-                self.forget_in_flight();
+            Phase::Stream if stalled && !self.in_flight.is_empty() => {
+                if received.next() < self.next {
+                    self.next = received.max(self.matched).next();
+                    self.forget_in_flight();
+                } else {
+                    self.question_due = true;
+                }
             }
             Phase::Probe { .. } | Phase::Stream => {}
             // The image is there; only the word of it was lost.
