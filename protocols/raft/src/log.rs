@@ -26,8 +26,7 @@ struct Stored {
 impl Log {
     /// An empty log whose first entry will be at `index`; what came before is not known yet.
     pub(crate) fn starting_at(index: Index) -> Self {
-        let base = Place { index: index.previous(), term: Term::ZERO };
-        Self { base, durable: base.index, ..Self::default() }
+        Self::after(Place { index: index.previous(), term: Term::ZERO })
     }
 
     /// The place just before the first entry.
@@ -105,14 +104,19 @@ impl Log {
         Place { index, term: self.term_at(index).unwrap_or(self.base.term) }
     }
 
-    /// Makes the log follow a snapshot that ends at `place`: entries beyond stay if the log holds that place.
-    pub(crate) fn follow(&mut self, place: Place) {
-        if self.base.index == place.index {
+    /// An empty log that goes on after `place`.
+    pub(crate) fn after(place: Place) -> Self {
+        Self { base: place, durable: place.index, ..Self::default() }
+    }
+
+    /// Learns that everything up to `place` is in an image: the log begins after it, if it did not begin later already.
+    pub(crate) fn forget_up_to(&mut self, place: Place) {
+        if place.index == self.base.index {
             self.base.term = place.term;
-        } else if self.term_at(place.index) == Some(place.term) {
+        } else if place.index > self.last_index() {
+            *self = Self::after(place);
+        } else if place.index > self.base.index {
             self.drop_up_to(place.index);
-        } else {
-            *self = Self { base: place, durable: place.index, ..Self::default() };
         }
     }
 

@@ -23,8 +23,13 @@ pub enum Record {
         /// The entry.
         entry: Entry,
     },
-    /// A piece of a snapshot; with the last piece, the snapshot replaces the log up to its index.
-    Snapshot(Chunk),
+    /// A piece of a snapshot; with the last piece, the snapshot stands for the log up to its index.
+    Snapshot {
+        /// The piece.
+        chunk: Chunk,
+        /// Whether the entries after its index are gone too, because they followed another history.
+        replaces_log: bool,
+    },
 }
 
 impl Wire for Record {
@@ -40,8 +45,9 @@ impl Wire for Record {
                 index.encode(sink);
                 entry.encode(sink);
             }
-            Self::Snapshot(chunk) => {
+            Self::Snapshot { chunk, replaces_log } => {
                 2_u8.encode(sink);
+                replaces_log.encode(sink);
                 chunk.encode(sink);
             }
         }
@@ -51,7 +57,10 @@ impl Wire for Record {
         Ok(match reader.u8()? {
             0 => Self::Vote { term: Term::decode(reader)?, voted_for: Option::decode(reader)? },
             1 => Self::Append { index: Index::decode(reader)?, entry: Entry::decode(reader)? },
-            2 => Self::Snapshot(Chunk::decode(reader)?),
+            2 => {
+                let replaces_log = reader.bool("replaces log")?;
+                Self::Snapshot { chunk: Chunk::decode(reader)?, replaces_log }
+            }
             other => return Err(WireError::Invalid { what: "record tag", value: other.into() }),
         })
     }

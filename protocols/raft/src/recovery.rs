@@ -80,14 +80,18 @@ impl Found {
                 }
                 self.log.put(index, entry, lsn);
             }
-            Record::Snapshot(chunk) => {
+            Record::Snapshot { chunk, replaces_log } => {
                 if chunk.offset == 0 {
                     self.chunk_lsn = lsn;
                 }
-                if let Some(snapshot) = self.assembly.add(&chunk) {
-                    self.log.follow(Place { index: snapshot.index, term: snapshot.term });
-                    self.image = Some((snapshot, self.chunk_lsn));
+                let Some(snapshot) = self.assembly.add(&chunk) else { return };
+                let place = Place { index: snapshot.index, term: snapshot.term };
+                if replaces_log {
+                    self.log = Log::after(place);
+                } else {
+                    self.log.forget_up_to(place);
                 }
+                self.image = Some((snapshot, self.chunk_lsn));
             }
         }
     }

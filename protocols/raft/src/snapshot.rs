@@ -8,6 +8,7 @@ use qlab_kernel::snapshot::{Assembly, Chunk};
 use qlab_kernel::{Commit, Effects, Event, Index, Lsn, NodeId, Snapshot};
 
 use crate::Raft;
+use crate::log::Log;
 use crate::message::{Message, Place};
 use crate::record::Record;
 
@@ -63,7 +64,7 @@ impl Raft {
         let Some(term) = self.log.term_at(index).filter(|_| index > newest) else {
             return; // a leader's image came in meanwhile and reaches further
         };
-        self.keep(Snapshot { index, term, image }, effects);
+        self.keep(Snapshot { index, term, image }, false, effects);
         self.log.compact(index, self.config.retained_log_bytes);
         effects.event(Event::Compacted(index));
     }
@@ -82,10 +83,16 @@ impl Raft {
             return;
         };
         let index = snapshot.index;
-        self.log.follow(Place { index, term: snapshot.term });
+        let place = Place { index, term: snapshot.term };
+        let replaces_log = !self.log.holds(place);
+        if replaces_log {
+            self.log = Log::after(place);
+        } else {
+            self.log.forget_up_to(place);
+        }
         (self.commit, self.applied) = (index, index);
         effects.commit(Commit::Restore { index, image: snapshot.image.clone() });
-        self.keep(snapshot, effects);
+        self.keep(snapshot, replaces_log, effects);
         self.owe_matched(from, index);
         effects.event(Event::Installed(index));
     }
@@ -105,10 +112,10 @@ impl Raft {
         }
     }
 
-    fn keep(&mut self, snapshot: Snapshot, effects: &mut Effects<Self>) {
+    fn keep(&mut self, snapshot: Snapshot, replaces_log: bool, effects: &mut Effects<Self>) {
         let first = effects.last().next();
         for chunk in snapshot.chunks() {
-            effects.persist(Record::Snapshot(chunk));
+            effects.persist(Record::Snapshot { chunk, replaces_log });
         }
         // Again, so that the record before the image is not what keeps all others.
         let last = effects.persist(Record::Vote { term: self.term, voted_for: self.voted_for });

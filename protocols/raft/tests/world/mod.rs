@@ -323,7 +323,9 @@ impl World {
                     _ if *lsn > node.durable => break,
                     Record::Append { index: at, entry } if *at == index => holds = entry.term == term,
                     Record::Append { index: at, .. } if *at < index => holds = false,
-                    Record::Snapshot(chunk) if chunk.index >= index && chunk.end() == chunk.total_bytes => {
+                    Record::Snapshot { chunk, .. }
+                        if chunk.index >= index && chunk.end() == chunk.total_bytes =>
+                    {
                         holds = true
                     }
                     _ => {}
