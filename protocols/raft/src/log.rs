@@ -98,10 +98,10 @@ impl Log {
     /// The last place at or before `from` whose term is not above `term`; before the window nothing is known, and `from` it is.
     pub(crate) fn last_up_to_term(&self, from: Index, term: Term) -> Place {
         let mut index = from.min(self.last_index());
-        while index > self.base.index && self.term_at(index).is_some_and(|t| t > term) {
+        while self.term_at(index).is_some_and(|standing| standing > term) {
             index = index.previous();
         }
-        Place { index, term: self.term_at(index).unwrap_or(self.base.term) }
+        Place { index, term: self.term_at(index).unwrap_or(term) }
     }
 
     /// An empty log that goes on after `place`.
