@@ -64,6 +64,7 @@ fn an_entry_of_an_older_term_is_not_committed_by_counting_copies() {
     // Raft §5.4.2, figure 8: the no-op of the new term is what commits it.
     let mut world = three();
     let old = world.elect();
+    world.run_until("in step", World::converged);
     let before = world.raft(old).commit_index();
     let peers: Vec<_> = world.ids().into_iter().filter(|id| *id != old).collect();
     // The entry reaches one follower only, whose acknowledgement never arrives.
