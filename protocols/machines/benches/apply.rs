@@ -5,7 +5,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use qlab_kernel::client::AnswerBuilder;
-use qlab_kernel::{Batch, BatchBuilder, Chain, Index, Sequence, SessionId};
+use qlab_kernel::{Batch, BatchBuilder, Index, Sequence, SessionId};
 use qlab_machines::answers::Unheard;
 use qlab_machines::{Answers, Command, Kv, Machine, Service};
 
@@ -60,7 +60,7 @@ fn apply(criterion: &mut Criterion) {
 
 /// A service after the first entries of the load, which write every key once.
 fn filled() -> Service<Kv> {
-    let mut service = Service::default();
+    let mut service = Service::<Kv>::default();
     let mut opening = BatchBuilder::new();
     opening.begin(SESSION, Sequence::ZERO, Sequence::ZERO);
     service.apply(Index(1), &opening.finish(), &mut Unheard);
