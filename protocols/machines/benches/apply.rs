@@ -30,14 +30,14 @@ fn apply(criterion: &mut Criterion) {
                 service.apply(index, &batch, &mut frames);
                 frames.0.finish()
             },
-            BatchSize::NumIterations(64),
+            BatchSize::PerIteration,
         );
     });
     group.bench_function("follower", |bencher| {
         let mut load = Load::new();
         let mut service = filled();
         let routine = |(index, batch)| service.apply(index, &batch, &mut Unheard);
-        bencher.iter_batched(|| load.next(), routine, BatchSize::NumIterations(64));
+        bencher.iter_batched(|| load.next(), routine, BatchSize::PerIteration);
     });
     group.bench_function("machine", |bencher| {
         let mut load = Load::new();
@@ -47,13 +47,13 @@ fn apply(criterion: &mut Criterion) {
                 std::hint::black_box(machine.apply(command));
             }
         };
-        bencher.iter_batched(|| load.next(), routine, BatchSize::NumIterations(64));
+        bencher.iter_batched(|| load.next(), routine, BatchSize::PerIteration);
     });
     group.bench_function("chain", |bencher| {
         let mut load = Load::new();
         let mut chain = filled().chain();
         let routine = |(index, batch): (Index, Batch)| chain.extend(index, &batch);
-        bencher.iter_batched(|| load.next(), routine, BatchSize::NumIterations(64));
+        bencher.iter_batched(|| load.next(), routine, BatchSize::PerIteration);
     });
     group.finish();
 }
