@@ -79,7 +79,8 @@ impl Protocol for Unreplicated {
             }
             Input::Durable(lsn) => self.durable(lsn, effects),
             Input::Captured { index, image } => self.compaction.captured(index, image, effects),
-            Input::Timeout => {}
+            // There is no successor to hand over to.
+            Input::Timeout | Input::Yield { .. } => {}
         }
     }
 
@@ -104,7 +105,7 @@ impl Protocol for Unreplicated {
 impl Unreplicated {
     fn write(&mut self, ticket: Ticket, batch: Batch, effects: &mut Effects<Self>) {
         if self.log.has_room(&batch, &self.config) {
-            self.log.wait(batch);
+            self.log.wait(ticket, batch);
         } else {
             effects.refuse(ticket, batch, Refusal::Busy);
         }
