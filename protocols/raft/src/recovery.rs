@@ -28,9 +28,9 @@ pub(crate) fn recover(
     }
     let Found { term, voted_for, vote_lsn, mut log, image, .. } = found;
     log.mark_durable(effects.last());
-    let start = image.as_ref().map_or(Index::ZERO, |(image, _)| image.index);
+    let start = image.as_ref().map_or(Index::ZERO, |image| image.index);
     assert!(log.base().index <= start, "the journal lacks entries {} to {}", start.next(), log.base().index);
-    if let Some((image, _)) = &image {
+    if let Some(image) = &image {
         effects.commit(Commit::Restore { index: image.index, image: image.image.clone() });
     }
     let mut raft = Raft {
@@ -51,7 +51,7 @@ pub(crate) fn recover(
         election_deadline: now,
         owed: Owed::default(),
         received: Index::ZERO,
-        snapshots: Snapshots::recovered(image, 0),
+        snapshots: Snapshots::recovered(image),
     };
     raft.draw_election_deadline(now);
     raft
@@ -64,8 +64,7 @@ struct Found {
     vote_lsn: Lsn,
     log: Log,
     assembly: Assembly,
-    chunk_lsn: Lsn,
-    image: Option<(Snapshot, Lsn)>,
+    image: Option<Snapshot>,
 }
 
 impl Found {
@@ -81,9 +80,6 @@ impl Found {
                 self.log.put(index, entry, lsn);
             }
             Record::Snapshot { chunk, replaces_log } => {
-                if chunk.offset == 0 {
-                    self.chunk_lsn = lsn;
-                }
                 let Some(snapshot) = self.assembly.add(&chunk) else { return };
                 let place = Place { index: snapshot.index, term: snapshot.term };
                 if replaces_log {
@@ -91,7 +87,7 @@ impl Found {
                 } else {
                     self.log.forget_up_to(place);
                 }
-                self.image = Some((snapshot, self.chunk_lsn));
+                self.image = Some(snapshot);
             }
         }
     }

@@ -20,8 +20,8 @@ pub(crate) struct Snapshots {
     /// Bytes applied since the last image was asked for.
     log_bytes: usize,
     capturing: bool,
-    /// The newest image's first record, and the last that must be durable before older ones go.
-    records: Option<(Lsn, Lsn)>,
+    /// Once the second record is durable, none before the first is needed.
+    release: Option<(Lsn, Lsn)>,
 }
 
 impl Snapshots {
@@ -30,15 +30,9 @@ impl Snapshots {
         self.image.as_ref()
     }
 
-    /// As found in the journal, its first record being `first`.
-    pub(crate) fn recovered(image: Option<(Snapshot, Lsn)>, log_bytes: usize) -> Self {
-        let first = image.as_ref().map(|(_, first)| *first);
-        Self {
-            image: image.map(|(image, _)| image),
-            log_bytes,
-            records: first.map(|first| (first, first)),
-            ..Self::default()
-        }
+    /// As found in the journal.
+    pub(crate) fn recovered(image: Option<Snapshot>) -> Self {
+        Self { image, ..Self::default() }
     }
 
     pub(crate) fn log_grew(&mut self, bytes: usize) {
@@ -99,28 +93,25 @@ impl Raft {
 
     /// Lets the journal drop what a restart will not need.
     pub(crate) fn release_journal(&mut self, effects: &mut Effects<Self>) {
-        let (Some((first, last)), Some(image)) = (self.snapshots.records, &self.snapshots.image) else {
-            return;
-        };
-        if last > self.durable {
-            return;
-        }
-        let entries = self.log.lsn_after(image.index).unwrap_or(first);
-        let needed_from = first.min(entries).min(self.vote_lsn);
-        if needed_from > effects.needed_from() {
+        if let Some((needed_from, last)) = self.snapshots.release
+            && last <= self.durable
+        {
+            self.snapshots.release = None;
             effects.release_below(needed_from);
         }
     }
 
     fn keep(&mut self, snapshot: Snapshot, replaces_log: bool, effects: &mut Effects<Self>) {
         let first = effects.last().next();
+        // As of now: an entry that replaces one of these later may not be durable when these go.
+        let needed_from = self.log.lsn_after(snapshot.index).map_or(first, |lsn| lsn.min(first));
         for chunk in snapshot.chunks() {
             effects.persist(Record::Snapshot { chunk, replaces_log });
         }
         // Again, so that the record before the image is not what keeps all others.
         let last = effects.persist(Record::Vote { term: self.term, voted_for: self.voted_for });
         self.vote_lsn = last;
-        self.snapshots.records = Some((first, last));
+        self.snapshots.release = Some((needed_from, last));
         self.snapshots.image = Some(snapshot);
     }
 }

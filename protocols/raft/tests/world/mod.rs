@@ -456,10 +456,10 @@ impl World {
 
     /// Writes as a client would: again when nothing comes of it.
     pub(crate) fn write_until_acknowledged(&mut self) {
-        for _ in 0..50 {
+        for _ in 0..10 {
             let leader = self.elect();
             let write = self.write(leader);
-            for _ in 0..200 {
+            for _ in 0..5_000 {
                 if self.acknowledged.contains(&write) {
                     return;
                 }
