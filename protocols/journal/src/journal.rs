@@ -16,6 +16,8 @@ pub const SPARE_SEGMENTS_MAX: usize = 2;
 /// How far a write into a fresh segment runs ahead of its frame with zeros. The file system turns reserved blocks into
 /// written ones here, so that the commits that follow change no metadata.
 pub const ZERO_AHEAD_BYTES: u64 = 512 << 10;
+/// Frames from this size on run ahead of nothing: writing their bytes twice costs more than the metadata does.
+pub const ZERO_AHEAD_FRAME_BYTES: u64 = 32 << 10;
 
 /// What a journal has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,15 +184,23 @@ impl<D: Disk> Journal<D> {
             payload_bytes: u32::try_from(self.pending.payload_bytes()).expect("groups are far below 4 GiB"),
             ..self.blank_frame()
         };
-        let fresh = end + bytes > written;
-        let ahead = if fresh { ZERO_AHEAD_BYTES.min(self.options.segment_bytes - end - bytes) } else { 0 };
-        let whole = self.pending.frame(ahead as usize);
-        let digest = header.seal(&mut whole[..bytes as usize]);
+        let ahead = self.zeros_ahead(bytes);
+        let whole = self.pending.frame(usize::try_from(ahead).expect("below 1 MiB"));
+        let digest = header.seal(&mut whole[..header.bytes()]);
         self.disk.write_at(number, end, whole).map_err(JournalError::disk("writing", number))?;
         self.active.end = end + bytes;
         self.active.written = written.max(end + bytes + ahead);
         self.chain = Chain::after(&header, digest);
         Ok(())
+    }
+
+    /// Bytes of zeros to write behind a frame of `bytes` bytes.
+    fn zeros_ahead(&self, bytes: u64) -> u64 {
+        let end = self.active.end + bytes;
+        if end <= self.active.written || bytes >= ZERO_AHEAD_FRAME_BYTES {
+            return 0;
+        }
+        ZERO_AHEAD_BYTES.min(self.options.segment_bytes - end)
     }
 
     /// A frame at the end of the active segment, still without records.

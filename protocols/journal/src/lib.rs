@@ -61,8 +61,8 @@
 //! - Checksums find accidents, not attackers: whoever can write to the directory can forge frames.
 //! - A frame takes whole blocks. A lone small record costs 4 KiB, but no write ever touches a block of an earlier frame,
 //!   and the disk need not read a block to change part of it.
-//! - Fresh space is reserved when a segment begins and zeroed half a MiB ahead by the commits themselves. Commits that
-//!   change no metadata are faster, and there is no long pause when a segment begins.
+//! - Fresh space is reserved when a segment begins and zeroed half a MiB ahead by small commits themselves. Commits that
+//!   change no metadata are faster, and there is no long pause when a segment begins. Large commits write no zeros.
 //! - Released segments become the next ones. Up to two wait; the others are removed.
 //! - Recovery reads everything that was not released into memory. Hosts bound that by taking snapshots.
 //! - Without syncs ([`Durability::Buffered`]) the system writes frames in any order: after the loss of power such a
@@ -87,6 +87,6 @@ pub use file_disk::FileDisk;
 pub use frame::{BLOCK_BYTES, FORMAT_VERSION, Flaw, Identity};
 pub use group::GROUP_BYTES_MAX;
 pub use inspect::{FrameReport, HeaderReport, SegmentReport, inspect};
-pub use journal::{Journal, SPARE_SEGMENTS_MAX, Statistics, ZERO_AHEAD_BYTES};
+pub use journal::{Journal, SPARE_SEGMENTS_MAX, Statistics, ZERO_AHEAD_BYTES, ZERO_AHEAD_FRAME_BYTES};
 pub use options::{Durability, JournalOptions, SEGMENT_BYTES_DEFAULT, UnknownDurability};
 pub use thread::{Counters, JournalThread, Pressure};
