@@ -1,7 +1,7 @@
 //! Loss of power at every operation, and every image it may leave.
 
 use bytes::Bytes;
-use qlab_journal::{Disk, Durability, Journal, JournalError, MemoryDisk};
+use qlab_journal::{Disk, Durability, Journal, JournalError, JournalOptions, MemoryDisk};
 use qlab_kernel::Lsn;
 
 use crate::fault_disk::FaultDisk;
@@ -119,6 +119,57 @@ fn crash_recovery(image: &MemoryDisk, records: &[(Lsn, Bytes)]) {
     }
 }
 
+/// Commits records 1 to 24, each on its own, and lets go of everything from record `release_from` on.
+fn release_everything(
+    disk: FaultDisk,
+    release_from: u64,
+    acknowledged: &mut u64,
+) -> Result<(), JournalError> {
+    let (mut journal, _) = Journal::open(disk, options(SEGMENT_BLOCKS))?;
+    for lsn in 1..=24 {
+        append(&mut journal, lsn, 100)?;
+        if lsn >= release_from {
+            journal.release_below(Lsn(lsn + 1));
+        }
+        *acknowledged = journal.commit()?.0;
+    }
+    Ok(())
+}
+
+#[test]
+fn no_crash_makes_a_journal_forget_its_numbering_or_leaves_a_gap_of_removed_segments() {
+    for release_from in [1, 17] {
+        for count in 0.. {
+            let (disk, mut acknowledged) = (FaultDisk::default().stop_after(count), 0);
+            let complete = release_everything(disk.clone(), release_from, &mut acknowledged).is_ok();
+            for image in disk.crash_images(IMAGES_MAX) {
+                let (journal, _) =
+                    Journal::open(image, options(SEGMENT_BLOCKS)).expect("a crash is never damage");
+                assert!(
+                    (acknowledged..=acknowledged + 1).contains(&journal.durable().0),
+                    "after {count} operations"
+                );
+            }
+            if complete {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_recovery_returns_survives_a_crash_right_after_it() {
+    let disk = FaultDisk::default();
+    let buffered = JournalOptions { durability: Durability::Buffered, ..options(8) };
+    fill(&mut Journal::open(disk.clone(), buffered).unwrap().0, 1..=3, 100);
+    assert!(disk.crash_images(IMAGES_MAX).len() > 1, "something is not synced yet");
+    let (_, records) = Journal::open(disk.clone(), options(8)).unwrap();
+    assert_eq!(records, expected(1..=3, 100));
+    for image in disk.crash_images(IMAGES_MAX) {
+        assert_eq!(recover(image), records);
+    }
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let disk = FaultDisk::default();
@@ -157,7 +208,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_opens_again_once_there_is_space() 
 #[test]
 fn an_unsynced_journal_survives_the_end_of_its_process() {
     let disk = FaultDisk::default();
-    let buffered = qlab_journal::JournalOptions { durability: Durability::Buffered, ..options(4) };
+    let buffered = JournalOptions { durability: Durability::Buffered, ..options(4) };
     let (mut journal, _) = Journal::open(disk.clone(), buffered).unwrap();
     fill(&mut journal, 1..=9, 300);
     assert_eq!(journal.statistics().syncs, 0);

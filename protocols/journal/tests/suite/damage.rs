@@ -42,6 +42,12 @@ fn a_cut_off_tail_never_comes_back_and_its_number_is_given_again() {
     let disk = FaultDisk::from_image(&image);
     let (mut journal, records) = Journal::open(disk.clone(), options(4)).unwrap();
     assert_eq!(records, expected(1..=4, 100));
+    for image in disk.crash_images(1) {
+        assert!(
+            image.segments[&2][2 * BLOCK_BYTES..3 * BLOCK_BYTES].iter().all(|byte| *byte == 0),
+            "blank for good"
+        );
+    }
     fill(&mut journal, 5..=6, 77);
     drop(journal);
     let records = open(disk.image()).unwrap();
