@@ -1,0 +1,93 @@
+//! Whose session is connected where, and the answers on their way.
+
+use std::collections::HashMap;
+
+use qlab_kernel::client::AnswerBuilder;
+use qlab_kernel::limits::FRAME_BYTES_MAX;
+use qlab_kernel::{Batch, NodeId, Refusal, SessionId};
+use qlab_machines::Answers;
+use qlab_transport::{ClientId, Endpoint};
+
+/// Every client connected here, and which sessions asked through which connection last.
+pub(crate) struct Clients {
+    endpoint: Endpoint,
+    answers: HashMap<ClientId, AnswerBuilder>,
+    sessions: HashMap<SessionId, ClientId>,
+    /// Those with something to send, each once.
+    touched: Vec<ClientId>,
+}
+
+impl Clients {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, answers: HashMap::new(), sessions: HashMap::new(), touched: Vec::new() }
+    }
+
+    pub(crate) fn arrive(&mut self, client: ClientId) {
+        self.answers.insert(client, AnswerBuilder::new());
+    }
+
+    pub(crate) fn leave(&mut self, client: ClientId) {
+        self.answers.remove(&client);
+        self.sessions.retain(|_, at| *at != client);
+    }
+
+    /// Remembers where the sessions of a request are answered: wherever they asked last.
+    pub(crate) fn note(&mut self, client: ClientId, batch: &Batch) {
+        for burst in batch.bursts() {
+            self.sessions.insert(burst.session, client);
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, client: ClientId, batch: &Batch, refusal: Refusal) {
+        for burst in batch.bursts() {
+            if let Some(answer) = self.builder(client, 64) {
+                answer.refuse(&burst, refusal);
+            }
+        }
+    }
+
+    /// Tells everyone that this replica stopped leading.
+    pub(crate) fn moved(&mut self, leader: Option<NodeId>) {
+        for client in self.answers.keys().copied().collect::<Vec<_>>() {
+            if let Some(answer) = self.builder(client, 64) {
+                answer.moved(leader);
+            }
+        }
+    }
+
+    /// Sends what was gathered: a frame to each client that has one.
+    pub(crate) fn flush(&mut self) {
+        for client in std::mem::take(&mut self.touched) {
+            self.send(client);
+        }
+    }
+
+    fn builder(&mut self, client: ClientId, bytes: usize) -> Option<&mut AnswerBuilder> {
+        let full = self.answers.get(&client)?.len() + bytes > FRAME_BYTES_MAX;
+        if full {
+            self.send(client);
+        }
+        let answer = self.answers.get_mut(&client)?;
+        if answer.is_empty() && self.touched.last() != Some(&client) {
+            self.touched.push(client);
+        }
+        Some(answer)
+    }
+
+    fn send(&mut self, client: ClientId) {
+        if let Some(answer) = self.answers.get_mut(&client)
+            && !answer.is_empty()
+        {
+            let frame = answer.finish();
+            // A client that is gone or does not read will ask again, there or elsewhere.
+            let _ = self.endpoint.reply(client, |sink| qlab_kernel::Sink::put_shared(sink, &frame));
+        }
+    }
+}
+
+impl Answers for Clients {
+    fn room(&mut self, session: SessionId, bytes: usize) -> Option<&mut AnswerBuilder> {
+        let client = *self.sessions.get(&session)?;
+        self.builder(client, bytes)
+    }
+}

@@ -1,0 +1,124 @@
+//! The lines between a replica and whoever started it: one JSON object each.
+
+use std::net::SocketAddr;
+
+use qlab_transport::Counts;
+use serde::{Deserialize, Serialize};
+
+/// What a replica is told on its standard input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Order {
+    /// Where everyone listens, by seat. Comes once, after [`Report::Listening`].
+    Start {
+        /// The addresses.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Report the status.
+    Status,
+    /// Hand leadership over, to a seat or to whoever is best placed.
+    Yield {
+        /// The successor wished for.
+        to: Option<u16>,
+    },
+    /// Every sync of the journal takes that much longer from now on.
+    SyncDelay {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Disturb what leaves towards every other address. Needs `emulated_link`.
+    Link {
+        /// Milliseconds that each datagram takes.
+        delay_ms: u64,
+        /// Milliseconds that it takes longer at the most.
+        jitter_ms: u64,
+        /// Probability that it vanishes, 0 to 1.
+        loss: f64,
+    },
+    /// Neither send to nor hear these addresses, in place of those named before. Needs `emulated_link`.
+    Partition {
+        /// The addresses.
+        from: Vec<SocketAddr>,
+    },
+    /// Commit what was taken in and end.
+    Stop,
+}
+
+/// What a replica says on its standard output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// It is bound and waits for [`Order::Start`].
+    Listening {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// It has recovered and serves.
+    Ready {
+        /// Entries found in its journal and executed or restored.
+        recovered_index: u64,
+    },
+    /// Answers [`Order::Status`].
+    Status(Box<Status>),
+    /// It cannot go on, and ends.
+    Failed {
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
+
+/// A replica, as of now. Counters grow from its start.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Its seat.
+    pub node: u16,
+    /// Whom it takes for the leader.
+    pub leader: Option<u16>,
+    /// The last entry it has applied.
+    pub applied_index: u64,
+    /// The hash of everything applied, in hexadecimal.
+    pub chain: String,
+    /// Processor time of the process so far, in microseconds: user and system.
+    pub cpu_us: u64,
+    /// The largest amount of memory it has had resident, in KiB.
+    pub memory_peak_kib: u64,
+    /// Commands it has executed.
+    pub commands: u64,
+    /// Entries it has executed.
+    pub entries: u64,
+    /// Queries it has answered.
+    pub queries: u64,
+    /// Messages handed to the transport for other replicas.
+    pub messages: u64,
+    /// Requests refused, as it does not lead or is busy.
+    pub refused: u64,
+    /// Times it came to lead.
+    pub elected: u64,
+    /// Messages of peers that break the rules.
+    pub misbehaved: u64,
+    /// Images of the state it has made or taken over.
+    pub images: u64,
+    /// Bursts: steps taken together with one flush.
+    pub bursts: u64,
+    /// What the journal has done.
+    pub journal: JournalStatus,
+    /// What the transport has done.
+    pub transport: Counts,
+}
+
+/// A journal, as of now. Nanoseconds are wall time around a commit's write and sync.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// Groups written.
+    pub commits: u64,
+    /// Syncs waited for.
+    pub syncs: u64,
+    /// Records written.
+    pub records: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// All commits together.
+    pub commit_ns_total: u64,
+    /// The slowest.
+    pub commit_ns_max: u64,
+}
