@@ -143,7 +143,8 @@ impl Judge<'_> {
 }
 
 fn summarize(history: &History, by_key: &ByKey, judgements: &[Judgement]) -> Report {
-    let count = |condition: &dyn Fn(&Judgement) -> bool| judgements.iter().filter(|j| condition(j)).count() as u64;
+    let count =
+        |condition: &dyn Fn(&Judgement) -> bool| judgements.iter().filter(|j| condition(j)).count() as u64;
     let keys_violated = count(&|judgement| judgement.found == Found::NotLinearizable);
     let keys_undecided = count(&|judgement| judgement.found == Found::BudgetSpent);
     let decided = (0..).zip(judgements).filter(|(_, judgement)| judgement.found != Found::BudgetSpent);
@@ -154,7 +155,8 @@ fn summarize(history: &History, by_key: &ByKey, judgements: &[Judgement]) -> Rep
             _ => Verdict::Invalid,
         },
         operations: decided.map(|(key, _)| by_key.places(key).len() as u64).sum(),
-        unknown_outcomes: history.operations().iter().filter(|operation| operation.is_unknown()).count() as u64,
+        unknown_outcomes: history.operations().iter().filter(|operation| operation.is_unknown()).count()
+            as u64,
         keys_by_zones: count(&|judgement| judgement.by_zones),
         keys_by_search: count(&|judgement| !judgement.by_zones && judgement.found != Found::BudgetSpent),
         keys_violated,
@@ -177,8 +179,9 @@ fn witness(
     keys.truncate(WITNESS_KEYS_MAX);
     let contradiction = |key| {
         let mut steps_left = steps_max;
-        let mut is_violation =
-            |operations: &[Operation]| judge.judge(operations, &mut steps_left).found == Found::NotLinearizable;
+        let mut is_violation = |operations: &[Operation]| {
+            judge.judge(operations, &mut steps_left).found == Found::NotLinearizable
+        };
         shrink(&gather(history, by_key, key), judge.model, judge.values, &mut is_violation)
     };
     let contradictions: Vec<Vec<Operation>> = keys.into_par_iter().map(contradiction).collect();
@@ -214,7 +217,10 @@ mod tests {
         history.push(Operation::put(0, 1, 1).during(0, 1));
         history.push(Operation::delete(0, 1).during(2, 3));
         let refusal = check(&history, Model::Register, &Options::default()).unwrap_err();
-        assert_eq!(refusal.to_string(), "a register has no delete: operation 1 of the history needs another model");
+        assert_eq!(
+            refusal.to_string(),
+            "a register has no delete: operation 1 of the history needs another model"
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ impl History {
         if let Some(contradiction) = operation.contradiction() {
             panic!("{operation:?} cannot be in a history: {contradiction}");
         }
-        assert!(self.operations.len() < OPERATIONS_MAX, "a history holds at most {OPERATIONS_MAX} operations");
+        assert!(
+            self.operations.len() < OPERATIONS_MAX,
+            "a history holds at most {OPERATIONS_MAX} operations"
+        );
         self.operations.push(operation);
     }
 
@@ -59,7 +62,8 @@ impl History {
     pub(crate) fn by_key(&self) -> ByKey {
         let mut key_numbers = HashMap::new();
         let mut counts: Vec<u32> = Vec::new();
-        let numbers: Vec<u32> = self.operations.iter().map(|o| number(&mut key_numbers, &mut counts, o.key)).collect();
+        let numbers: Vec<u32> =
+            self.operations.iter().map(|o| number(&mut key_numbers, &mut counts, o.key)).collect();
         let mut ends = starts(&counts);
         let mut order = vec![0; self.operations.len()];
         for (place, number) in numbers.iter().enumerate() {

@@ -26,7 +26,8 @@ use crate::witness::value_in_words;
 /// The longest line of a history file, in bytes: 16 MiB, room for a list of some million elements.
 pub const LINE_BYTES_MAX: u64 = 16 << 20;
 
-const EXAMPLE: &str = r#"{"process": 3, "type": "invoke", "f": "get", "key": "k", "value": null, "time": 17}"#;
+const EXAMPLE: &str =
+    r#"{"process": 3, "type": "invoke", "f": "get", "key": "k", "value": null, "time": 17}"#;
 
 /// A history file cannot be judged.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -127,8 +128,9 @@ struct Events {
 impl Events {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         self.check_time(event.time)?;
-        let function = Function::from_name(&event.f)
-            .ok_or_else(|| format!("there is no function {:?}; choose get, put, delete, cas or append", event.f))?;
+        let function = Function::from_name(&event.f).ok_or_else(|| {
+            format!("there is no function {:?}; choose get, put, delete, cas or append", event.f)
+        })?;
         match event.kind {
             EventKind::Invoke => self.invoke(function, &event),
             EventKind::Ok | EventKind::Fail | EventKind::Info => self.complete(function, &event),
@@ -140,7 +142,9 @@ impl Events {
             return Err(format!("time goes back from {} to {time}; sort the events by time", self.time));
         }
         if time > PLAIN_NUMBER_MAX {
-            return Err(format!("the time {time} is beyond {PLAIN_NUMBER_MAX}; count nanoseconds from a later start"));
+            return Err(format!(
+                "the time {time} is beyond {PLAIN_NUMBER_MAX}; count nanoseconds from a later start"
+            ));
         }
         self.time = time;
         Ok(())
@@ -171,10 +175,18 @@ impl Events {
         }
     }
 
-    fn operation(&mut self, process: u32, function: Function, key: u64, value: &Value) -> Result<Operation, String> {
+    fn operation(
+        &mut self,
+        process: u32,
+        function: Function,
+        key: u64,
+        value: &Value,
+    ) -> Result<Operation, String> {
         match (function, value) {
             (Function::Get, Value::Null) => Ok(Operation::get(process, key, crate::ABSENT)),
-            (Function::Get, _) => Err("a get carries null when invoked, and what it read when it is ok".to_owned()),
+            (Function::Get, _) => {
+                Err("a get carries null when invoked, and what it read when it is ok".to_owned())
+            }
             (Function::Delete, Value::Null) => Ok(Operation::delete(process, key)),
             (Function::Delete, _) => Err("a delete carries null".to_owned()),
             (Function::Cas, Value::Array(pair)) if pair.len() == 2 => {
@@ -183,7 +195,9 @@ impl Events {
             }
             (Function::Cas, _) => Err("a cas carries two values, [expected, new]".to_owned()),
             (Function::Put, value) => Ok(Operation::put(process, key, self.value(value)?)),
-            (Function::Append, Value::Null) => Err("an append carries what it adds, which cannot be null".to_owned()),
+            (Function::Append, Value::Null) => {
+                Err("an append carries what it adds, which cannot be null".to_owned())
+            }
             (Function::Append, value) => Ok(Operation::append(process, key, self.value(value)?)),
         }
     }
@@ -194,7 +208,9 @@ impl Events {
             Value::Array(elements) if !elements.iter().all(is_scalar) => {
                 Err("a list holds strings, numbers, booleans and null only".to_owned())
             }
-            Value::Object(_) => Err("a value is a string, a number, a boolean, null or a list of these".to_owned()),
+            Value::Object(_) => {
+                Err("a value is a string, a number, a boolean, null or a list of these".to_owned())
+            }
             _ => Ok(self.history.values_mut().intern(value)),
         }
     }
@@ -202,12 +218,16 @@ impl Events {
     fn complete(&mut self, function: Function, event: &Event<'_>) -> Result<(), String> {
         let process = event.process;
         let Some(place) = self.open.remove(&process) else {
-            return Err(format!("process {process} completes an operation and has none open; its invoke line is missing"));
+            return Err(format!(
+                "process {process} completes an operation and has none open; its invoke line is missing"
+            ));
         };
         let invoked = self.operations[place];
         if invoked.function != function || invoked.key != self.key(&event.key)? {
             let (name, key) = (invoked.function.name(), self.history.values().value(invoked.key));
-            return Err(format!("process {process} has a {name} of key {key} open, which is not what completes here"));
+            return Err(format!(
+                "process {process} has a {name} of key {key} open, which is not what completes here"
+            ));
         }
         let result = self.result(invoked, event)?;
         self.operations[place] = match event.kind {
@@ -227,7 +247,10 @@ impl Events {
         if event.value.is_null() || event.value == words {
             return Ok(invoked);
         }
-        Err(format!("the {} was invoked with {words}; complete it with the same value or null", invoked.function.name()))
+        Err(format!(
+            "the {} was invoked with {words}; complete it with the same value or null",
+            invoked.function.name()
+        ))
     }
 
     fn finish(mut self) -> History {
@@ -241,7 +264,9 @@ impl Events {
 /// The calls and completions of all operations in real-time order, those of a process one after the other.
 fn events_in_order(operations: &[Operation]) -> impl Iterator<Item = (u32, bool)> {
     let mut order: Vec<u32> = (0..operations.len() as u32).collect();
-    order.sort_by_key(|place| (operations[*place as usize].invoke_ns, operations[*place as usize].complete_ns));
+    order.sort_by_key(|place| {
+        (operations[*place as usize].invoke_ns, operations[*place as usize].complete_ns)
+    });
     let mut events = Vec::with_capacity(2 * order.len());
     for (rank, place) in (0u32..).zip(order) {
         let operation = &operations[place as usize];

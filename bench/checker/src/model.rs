@@ -120,7 +120,8 @@ impl<'a> ValueSpecification<'a> {
     }
 
     fn text(&self, state: u64) -> String {
-        let derived = state.checked_sub(DERIVED).and_then(|place| self.derived.get(usize::try_from(place).ok()?));
+        let derived =
+            state.checked_sub(DERIVED).and_then(|place| self.derived.get(usize::try_from(place).ok()?));
         derived.cloned().unwrap_or_else(|| self.values.text(state))
     }
 

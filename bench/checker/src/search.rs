@@ -33,7 +33,11 @@ pub(crate) enum Found {
 }
 
 /// Looks for a legal order of the operations of one key. Each operation tried takes one from `steps_left`.
-pub(crate) fn search(operations: &[Operation], object: &mut impl Specification, steps_left: &mut u64) -> Found {
+pub(crate) fn search(
+    operations: &[Operation],
+    object: &mut impl Specification,
+    steps_left: &mut u64,
+) -> Found {
     let (operations, completed) = arrange(operations);
     let state = object.initial();
     let mut search = Search {
@@ -139,7 +143,9 @@ impl<S: Specification> Search<'_, S> {
     fn candidate(&self, mut node: u32) -> Option<u32> {
         loop {
             match self.timeline.kind(node) {
-                Kind::Call if self.operations[node as usize].only_observes() => node = self.timeline.after(node),
+                Kind::Call if self.operations[node as usize].only_observes() => {
+                    node = self.timeline.after(node)
+                }
                 Kind::Call => return Some(node),
                 Kind::Return => node = self.timeline.first_unknown(),
                 Kind::UnknownCall => return self.is_invoked(node).then_some(node),
@@ -156,7 +162,9 @@ impl<S: Specification> Search<'_, S> {
 
     /// Linearizes the operation if that is legal and leads to where the search has not been.
     fn try_to_linearize(&mut self, operation: u32) -> bool {
-        let Some(state) = self.object.step(self.state, &self.operations[operation as usize]) else { return false };
+        let Some(state) = self.object.step(self.state, &self.operations[operation as usize]) else {
+            return false;
+        };
         self.advance(operation, state, true);
         self.absorb_observers();
         if self.is_new() {

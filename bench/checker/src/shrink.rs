@@ -88,7 +88,8 @@ fn leave_out_values(left: &mut Vec<Operation>, is_violation: &mut impl FnMut(&[O
 
 fn without_values(operations: &[Operation], dropped: &[u64]) -> Vec<Operation> {
     let mut dropped: HashSet<u64> = dropped.iter().copied().collect();
-    let is_chained = |operation: &Operation| operation.function == Function::Cas && !operation.only_observes();
+    let is_chained =
+        |operation: &Operation| operation.function == Function::Cas && !operation.only_observes();
     loop {
         let before = dropped.len();
         for cas in operations.iter().filter(|operation| is_chained(operation)) {
@@ -100,7 +101,9 @@ fn without_values(operations: &[Operation], dropped: &[u64]) -> Vec<Operation> {
             break;
         }
     }
-    let stays = |operation: &&Operation| operation.outcome != crate::Outcome::Fail && !dropped.contains(&operation.value);
+    let stays = |operation: &&Operation| {
+        operation.outcome != crate::Outcome::Fail && !dropped.contains(&operation.value)
+    };
     operations.iter().filter(stays).copied().collect()
 }
 
@@ -112,7 +115,8 @@ fn leave_out_unread_elements(
     let gets = left.iter().filter(|operation| operation.function == Function::Get && !operation.is_unknown());
     let elements = gets.flat_map(|get| values.elements(get.value).unwrap_or_default());
     let read: HashSet<u64> = elements.filter_map(|element| values.id(element)).collect();
-    let is_unread = |operation: &&Operation| operation.function == Function::Append && !read.contains(&operation.value);
+    let is_unread =
+        |operation: &&Operation| operation.function == Function::Append && !read.contains(&operation.value);
     let unread = left.iter().filter(is_unread).copied().collect();
     leave_out(left, unread, without_operations, is_violation);
 }
@@ -146,7 +150,10 @@ fn leave_out<T>(
 fn restore_outcome(operation: &mut Operation, originals: &[Operation]) {
     if operation.is_unknown() {
         let cut = |original: &&Operation| original.unknown_since(original.invoke_ns) == *operation;
-        *operation = *originals.iter().find(cut).expect("every operation left is an original or one cut by the prefix");
+        *operation = *originals
+            .iter()
+            .find(cut)
+            .expect("every operation left is an original or one cut by the prefix");
     }
 }
 
@@ -171,13 +178,15 @@ mod tests {
 
     #[test]
     fn a_prefix_knows_nothing_of_what_comes_later() {
-        let [early, open, late] = [(0, 5), (5, 7), (6, 7)].map(|(start, end)| Operation::put(0, 0, 1).during(start, end));
+        let [early, open, late] =
+            [(0, 5), (5, 7), (6, 7)].map(|(start, end)| Operation::put(0, 0, 1).during(start, end));
         assert_eq!(prefix(&[early, open, late], 5), [early, open.unknown_since(5)]);
     }
 
     #[test]
     fn single_items_are_left_out_until_none_can_go() {
-        let operations: Vec<Operation> = (0..100).map(|value| Operation::get(0, 0, value).during(value, value)).collect();
+        let operations: Vec<Operation> =
+            (0..100).map(|value| Operation::get(0, 0, value).during(value, value)).collect();
         let mut left = operations.clone();
         let needed = [operations[17], operations[60]];
         leave_out_observers(&mut left, &mut |rest| needed.iter().all(|operation| rest.contains(operation)));

@@ -42,7 +42,9 @@ impl Values {
     pub fn id(&self, value: &Value) -> Option<u64> {
         match value {
             Value::Null => Some(ABSENT),
-            Value::Number(number) if number.as_u64().is_some_and(|n| n <= PLAIN_NUMBER_MAX) => number.as_u64(),
+            Value::Number(number) if number.as_u64().is_some_and(|n| n <= PLAIN_NUMBER_MAX) => {
+                number.as_u64()
+            }
             _ => self.ids.get(value).copied(),
         }
     }
@@ -107,7 +109,9 @@ mod tests {
     #[test]
     fn every_interned_value_comes_back() {
         let mut values = Values::default();
-        for value in [json!("x"), json!(-1), json!(1.5), json!(u64::MAX), json!(true), json!([1, "y"]), json!(3)] {
+        for value in
+            [json!("x"), json!(-1), json!(1.5), json!(u64::MAX), json!(true), json!([1, "y"]), json!(3)]
+        {
             let id = values.intern(&value);
             assert_eq!(values.value(id), value);
             assert_eq!(values.intern(&value), id);

@@ -170,7 +170,8 @@ key 7: no legal order exists for
     fn a_witness_is_a_list_in_json() {
         let operations = [Operation::put(1, 7, 5).during(10, 20)];
         let json = serde_json::to_string(&Witness::new(&operations, &Values::default())).unwrap();
-        let expected = r#"[{"process":1,"type":"ok","f":"put","key":7,"value":5,"invoke_ns":10,"complete_ns":20}]"#;
+        let expected =
+            r#"[{"process":1,"type":"ok","f":"put","key":7,"value":5,"invoke_ns":10,"complete_ns":20}]"#;
         assert_eq!(json, expected);
     }
 }

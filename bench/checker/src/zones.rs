@@ -145,7 +145,9 @@ mod tests {
 
     #[test]
     fn forward_zones_that_overlap_are_a_violation_and_touching_ones_are_not() {
-        let history = |second| [put(1).during(0, 10), get(1).during(second, 40), put(2).during(0, 20), get(2).during(30, 40)];
+        let history = |second| {
+            [put(1).during(0, 10), get(1).during(second, 40), put(2).during(0, 20), get(2).during(30, 40)]
+        };
         assert_eq!(linearizable(&history(20)), Some(true));
         assert_eq!(linearizable(&history(21)), Some(false));
     }

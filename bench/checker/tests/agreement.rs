@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Load, history_of, history_of_witness, is_linearizable_by_brute_force, random, simulate, verdict};
+use common::{
+    Load, history_of, history_of_witness, is_linearizable_by_brute_force, random, simulate, verdict,
+};
 use qlab_checker::{ABSENT, Function, Method, Model, Operation, Options, Values, Verdict, check};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -33,21 +35,34 @@ fn zones_and_search_and_brute_force_agree_on_unique_puts() {
 fn zones_and_search_and_brute_force_agree_on_puts_of_few_values() {
     let written = vec![json!(1), json!(2), json!(null)];
     let functions = &[Function::Get, Function::Put, Function::Delete];
-    judge_small_histories(&Kind { model: Model::Kv, functions, read: written.clone(), written, unique: false });
+    judge_small_histories(&Kind {
+        model: Model::Kv,
+        functions,
+        read: written.clone(),
+        written,
+        unique: false,
+    });
 }
 
 #[test]
 fn search_and_brute_force_agree_on_cas() {
     let written = vec![json!(1), json!(2), json!(3), json!(null)];
     let functions = &[Function::Get, Function::Put, Function::Cas, Function::Cas];
-    judge_small_histories(&Kind { model: Model::CasRegister, functions, read: written.clone(), written, unique: false });
+    judge_small_histories(&Kind {
+        model: Model::CasRegister,
+        functions,
+        read: written.clone(),
+        written,
+        unique: false,
+    });
 }
 
 #[test]
 fn search_and_brute_force_agree_on_texts() {
     let written = vec![json!("a"), json!("b"), json!("ab")];
     let read = [written.clone(), vec![json!("ba"), json!("aab"), json!("abb"), json!(null)]].concat();
-    let functions = &[Function::Get, Function::Append, Function::Append, Function::Put, Function::Cas, Function::Delete];
+    let functions =
+        &[Function::Get, Function::Append, Function::Append, Function::Put, Function::Cas, Function::Delete];
     judge_small_histories(&Kind { model: Model::Kv, functions, written, unique: false, read });
 }
 
@@ -83,7 +98,10 @@ fn judge_small_histories(kind: &Kind) {
         }
     }
     let both_happen = SMALL_HISTORIES / 10..SMALL_HISTORIES * 9 / 10;
-    assert!(both_happen.contains(&invalid), "{invalid} of {SMALL_HISTORIES} are invalid, too lopsided for a test");
+    assert!(
+        both_happen.contains(&invalid),
+        "{invalid} of {SMALL_HISTORIES} are invalid, too lopsided for a test"
+    );
 }
 
 fn small_history(kind: &Kind, values: &mut Values, random: &mut Pcg64Mcg) -> Vec<Operation> {

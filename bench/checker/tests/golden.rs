@@ -20,7 +20,8 @@ fn assert_violation(model: Model, operations: &[Operation], values: &Values, pla
         let report = check(&history, model, &Options { method, ..Options::default() }).unwrap();
         assert_eq!(report.verdict, Verdict::Invalid, "{method:?}");
         let witness = report.witness.expect("an invalid history has a witness");
-        let expected: Vec<_> = places.iter().map(|place| (operations[*place].process, operations[*place].invoke_ns)).collect();
+        let expected: Vec<_> =
+            places.iter().map(|place| (operations[*place].process, operations[*place].invoke_ns)).collect();
         let shown: Vec<_> = witness.operations.iter().map(|shown| (shown.process, shown.invoke_ns)).collect();
         assert_eq!(shown, expected, "{method:?}\n{witness}");
     }
@@ -92,7 +93,12 @@ fn two_readers_that_see_new_then_old_are_a_violation() {
 
 #[test]
 fn two_readers_that_overlap_may_see_new_and_old() {
-    valid(&[put(0, 1).during(0, 10), put(0, 2).during(20, 100), get(1, 2).during(30, 50), get(2, 1).during(50, 60)]);
+    valid(&[
+        put(0, 1).during(0, 10),
+        put(0, 2).during(20, 100),
+        get(1, 2).during(30, 50),
+        get(2, 1).during(50, 60),
+    ]);
 }
 
 #[test]
@@ -142,7 +148,8 @@ fn intervals_that_touch_are_concurrent() {
 #[test]
 fn keys_are_independent_and_the_witness_is_of_one_key() {
     let other = |operation: Operation| Operation { key: 2, ..operation };
-    let history = [put(0, 1).during(0, 10), other(get(1, ABSENT)).during(20, 30), get(2, ABSENT).during(20, 30)];
+    let history =
+        [put(0, 1).during(0, 10), other(get(1, ABSENT)).during(20, 30), get(2, ABSENT).during(20, 30)];
     violation(&history, &[0, 2]);
 }
 

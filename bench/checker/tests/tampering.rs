@@ -62,7 +62,8 @@ fn an_older_value_after_a_newer_one_is_found_out() {
         let follows = |a: usize, b: usize| {
             operations[a].key == operations[b].key && operations[a].complete_ns < operations[b].invoke_ns
         };
-        let old_then_new = |old: usize, new: usize| follows(old, new) && operations[old].value != operations[new].value;
+        let old_then_new =
+            |old: usize, new: usize| follows(old, new) && operations[old].value != operations[new].value;
         for (old, new) in reads.iter().flat_map(|old| reads.iter().map(move |new| (*old, *new))) {
             if let Some(last) = reads.iter().find(|last| old_then_new(old, new) && follows(new, **last)) {
                 operations[*last].value = operations[old].value;
@@ -102,7 +103,9 @@ fn an_acknowledged_write_that_all_readers_miss_is_found_out() {
         };
         let missed = operations.iter().rev().find(|put| put.function == Function::Put && before(put));
         let Some(missed) = missed.copied() else { return false };
-        let older = |put: &&Operation| put.function == Function::Put && put.key == missed.key && put.complete_ns < missed.invoke_ns;
+        let older = |put: &&Operation| {
+            put.function == Function::Put && put.key == missed.key && put.complete_ns < missed.invoke_ns
+        };
         let Some(older) = operations.iter().find(older).map(|put| put.value) else { return false };
         operations[last].value = older;
         true

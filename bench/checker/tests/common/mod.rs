@@ -11,18 +11,18 @@ use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
 
 /// A generator whose stream is the same everywhere.
-pub fn random(seed: u64) -> Pcg64Mcg {
+pub(crate) fn random(seed: u64) -> Pcg64Mcg {
     Pcg64Mcg::seed_from_u64(seed)
 }
 
 /// The verdict on a history, by this method.
-pub fn verdict(history: &History, model: Model, method: Method) -> Verdict {
+pub(crate) fn verdict(history: &History, model: Model, method: Method) -> Verdict {
     let options = Options { method, ..Options::default() };
     check(history, model, &options).expect("the model has every operation of the history").verdict
 }
 
 /// A history of these operations with these values.
-pub fn history_of(operations: &[Operation], values: &Values) -> History {
+pub(crate) fn history_of(operations: &[Operation], values: &Values) -> History {
     let mut history = History::default();
     *history.values_mut() = values.clone();
     history.extend(operations);
@@ -31,28 +31,28 @@ pub fn history_of(operations: &[Operation], values: &Values) -> History {
 
 /// What clients ask a simulated store for.
 #[derive(Clone)]
-pub struct Load {
-    pub clients: u32,
-    pub keys: u64,
-    pub operations: usize,
+pub(crate) struct Load {
+    pub(crate) clients: u32,
+    pub(crate) keys: u64,
+    pub(crate) operations: usize,
     /// Chosen among with equal chance.
-    pub functions: Vec<Function>,
+    pub(crate) functions: Vec<Function>,
     /// Written values are below this, or all different if there is none.
-    pub values: Option<u64>,
+    pub(crate) values: Option<u64>,
     /// One in so many operations never completes, and half of these never take effect.
-    pub unknown_one_in: u32,
+    pub(crate) unknown_one_in: u32,
 }
 
 impl Load {
     /// Gets and puts of values that are all different.
-    pub fn unique(clients: u32, keys: u64, operations: usize) -> Self {
+    pub(crate) fn unique(clients: u32, keys: u64, operations: usize) -> Self {
         let functions = vec![Function::Get, Function::Put];
         Load { clients, keys, operations, functions, values: None, unknown_one_in: 50 }
     }
 }
 
 /// What a linearizable store answers to this load: each operation takes effect at one moment of its interval.
-pub fn simulate(load: &Load, random: &mut Pcg64Mcg) -> Vec<Operation> {
+pub(crate) fn simulate(load: &Load, random: &mut Pcg64Mcg) -> Vec<Operation> {
     let mut clocks = vec![0; load.clients as usize];
     let mut effects: Vec<(u64, usize)> = Vec::with_capacity(load.operations);
     let mut operations = Vec::with_capacity(load.operations);
@@ -103,7 +103,11 @@ fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>) {
 }
 
 /// Whether a legal order exists, by trying all: independent of the crate's specifications.
-pub fn is_linearizable_by_brute_force(operations: &[Operation], values: &Values, model: Model) -> bool {
+pub(crate) fn is_linearizable_by_brute_force(
+    operations: &[Operation],
+    values: &Values,
+    model: Model,
+) -> bool {
     let initial = if model == Model::Append { Value::Array(Vec::new()) } else { Value::Null };
     any_order(&mut operations.to_vec(), &initial, values)
 }
@@ -154,7 +158,7 @@ fn appended(state: &Value, added: Value) -> Value {
 }
 
 /// The history a witness shows.
-pub fn history_of_witness(witness: &Witness) -> History {
+pub(crate) fn history_of_witness(witness: &Witness) -> History {
     let mut history = History::default();
     for shown in &witness.operations {
         let values = history.values_mut();
@@ -165,7 +169,9 @@ pub fn history_of_witness(witness: &Witness) -> History {
             (Function::Put, value) => Operation::put(process, key, values.intern(value)),
             (Function::Delete, _) => Operation::delete(process, key),
             (Function::Append, value) => Operation::append(process, key, values.intern(value)),
-            (Function::Cas, pair) => Operation::cas(process, key, values.intern(&pair[0]), values.intern(&pair[1])),
+            (Function::Cas, pair) => {
+                Operation::cas(process, key, values.intern(&pair[0]), values.intern(&pair[1]))
+            }
         };
         history.push(match (shown.outcome, shown.complete_ns) {
             ("ok", Some(complete_ns)) => operation.during(shown.invoke_ns, complete_ns),
