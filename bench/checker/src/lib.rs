@@ -28,6 +28,7 @@
 //! | `history` | the operations of a run, split by key |
 //! | `json_lines` | history files: reading with reasons for refusal, writing |
 //! | `model` | which objects can be judged, and their sequential specifications |
+//! | `clusters` | who wrote what was read, if that is certain |
 //! | `zones` | the method for certain writers, with its proof |
 //! | `search` | the general method |
 //! | `configurations` | the memory of the search: the set of configurations seen |
@@ -46,6 +47,7 @@
 //! - Each key is copied while it is judged: one more copy of the largest keys in flight, for a loop without indirection.
 
 mod check;
+mod clusters;
 mod configurations;
 mod history;
 mod json_lines;

@@ -16,7 +16,7 @@
 use std::collections::HashSet;
 
 use crate::model::Model;
-use crate::operation::{Function, Operation};
+use crate::operation::{Function, Operation, Outcome};
 use crate::values::Values;
 
 /// The smallest violation found within these operations of one key, ordered by invocation.
@@ -101,9 +101,8 @@ fn without_values(operations: &[Operation], dropped: &[u64]) -> Vec<Operation> {
             break;
         }
     }
-    let stays = |operation: &&Operation| {
-        operation.outcome != crate::Outcome::Fail && !dropped.contains(&operation.value)
-    };
+    let stays =
+        |operation: &&Operation| operation.outcome != Outcome::Fail && !dropped.contains(&operation.value);
     operations.iter().filter(stays).copied().collect()
 }
 
@@ -159,8 +158,13 @@ fn restore_outcome(operation: &mut Operation, originals: &[Operation]) {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
     use super::*;
+    use crate::model::ValueSpecification;
     use crate::operation::ABSENT;
+    use crate::search::{Found, search};
 
     #[test]
     fn a_value_goes_with_all_that_follows_from_it() {
@@ -192,5 +196,48 @@ mod tests {
         leave_out_observers(&mut left, &mut |rest| needed.iter().all(|operation| rest.contains(operation)));
         assert_eq!(left, needed);
         assert!(left.iter().all(|operation| operation.value != ABSENT));
+    }
+
+    fn small_history(random: &mut Pcg64Mcg) -> Vec<Operation> {
+        let operation = |process| {
+            let mut value = || [1, 2, 3, ABSENT][random.random_range(0..4)];
+            let (expected, value) = (value(), value());
+            let (invoke_ns, length_ns) = (random.random_range(0..12), random.random_range(0..6));
+            let complete_ns = invoke_ns + length_ns;
+            match random.random_range(0..6) {
+                0 => Operation::put(process, 0, value).unknown_since(invoke_ns),
+                1 => Operation::cas(process, 0, expected, value).unknown_since(invoke_ns),
+                2 => Operation::cas(process, 0, expected, value).failed_during(invoke_ns, complete_ns),
+                3 => Operation::cas(process, 0, expected, value).during(invoke_ns, complete_ns),
+                4 => Operation::put(process, 0, value).during(invoke_ns, complete_ns),
+                _ => Operation::get(process, 0, value).during(invoke_ns, complete_ns),
+            }
+        };
+        (0..6).map(operation).collect()
+    }
+
+    fn is_legal(operations: &[Operation]) -> bool {
+        let values = Values::default();
+        search(operations, &mut ValueSpecification::new(&values), &mut 100_000) == Found::Linearizable
+    }
+
+    #[test]
+    fn no_reduction_makes_a_legal_history_a_violation() {
+        let mut random = Pcg64Mcg::seed_from_u64(3);
+        let histories = (0..10_000).map(|_| small_history(&mut random));
+        let legal: Vec<_> = histories.filter(|operations| is_legal(operations)).collect();
+        assert!(legal.len() > 1_000, "only {} are legal", legal.len());
+        for operations in legal {
+            for moment_ns in [3, 6, 9, 12] {
+                assert!(is_legal(&prefix(&operations, moment_ns)), "before {moment_ns}: {operations:#?}");
+            }
+            for value in [1, 2, 3, ABSENT] {
+                assert!(is_legal(&without_values(&operations, &[value])), "without {value}: {operations:#?}");
+            }
+            for observer in operations.iter().filter(|operation| operation.only_observes()) {
+                let rest = without_operations(&operations, &[*observer]);
+                assert!(is_legal(&rest), "without {observer:?}: {operations:#?}");
+            }
+        }
     }
 }

@@ -1,139 +1,82 @@
 //! Linearizability when every value read has one certain writer.
 //!
-//! Gibbons & Korach, "Testing shared memories" (1997), §4, restated for intervals that may touch.
+//! Gibbons & Korach, "Testing shared memories" (1997), §4, restated for intervals that may touch and for cas.
 //!
-//! A *cluster* is a write together with the reads of its value. In any legal order the reads of a value follow its write
-//! with no other write between, so the order arranges whole clusters one after the other. Write `first(C)` for the earliest
-//! completion and `last(C)` for the latest invocation in C. Cluster A must come before B if some operation of A
-//! completed before one of B was invoked, that is if `first(A) < last(B)`.
+//! Any legal order arranges whole [chains](crate::clusters), one after the other. Write `first(C)` for the earliest
+//! completion and `last(C)` for the latest invocation in the chain C. A must come before B if some operation of A completed
+//! before one of B was invoked, that is if `first(A) < last(B)`.
 //!
-//! *Theorem.* The history is linearizable exactly when no read completes before its write is invoked and no two clusters
-//! must both come before each other.
+//! *Theorem.* The history is linearizable exactly when no chain contradicts itself (a get completes before its value is
+//! written, or an operation before one that the chain puts ahead of it is invoked) and no two chains must both come before
+//! each other.
 //!
 //! *Proof.* Necessity is plain. Sufficiency: were "must come before" cyclic, take a shortest cycle, of at least three
-//! clusters by assumption, and in it the cluster A with the earliest `first`; let B follow A and D follow B. Then
+//! chains by assumption, and in it the chain A with the earliest `first`; let B follow A and D follow B. Then
 //! `first(A) ≤ first(B) < last(D)`, so A must come before D, and the cycle without B is shorter: a contradiction. So the
-//! clusters can be sorted; within a cluster put the write first, then the reads by their invocation. ∎
+//! chains can be sorted. Within a chain the clusters have their order; within a cluster put the write first, then the gets
+//! by their invocation. ∎
 //!
-//! The pairs in question are found by sorting. A cluster with `first < last` is a *forward zone* [first, last], any other a
-//! *backward zone* [last, first]. Two clusters must come before each other exactly when two forward zones overlap or a
+//! The pairs in question are found by sorting. A chain with `first < last` is a *forward zone* [first, last], any other a
+//! *backward zone* [last, first]. Two chains must come before each other exactly when two forward zones overlap or a
 //! backward zone lies strictly inside a forward one. Forward zones without overlap are sorted by both their ends, so
 //! neighbours suffice.
 //!
-//! The initial, absent value is a cluster whose write completed before everything: its `first` is −∞. A write of unknown
-//! outcome completes never: if its value was read it took effect and is a write like any other, and if not, its cluster has
-//! `first` = ∞, must come before nothing, and so permits everything. A read of unknown outcome says nothing.
+//! The initial value was written before everything: its chain has `first` = −∞ and must come before all others. A write
+//! nobody saw and nobody knows to have completed has `first` = ∞, must come before nothing, and so permits everything.
 
-use crate::operation::{ABSENT, Function, NEVER_NS, Operation};
+use crate::clusters::{Chain, Obstacle, chains};
+use crate::operation::Operation;
 
-/// Whether the operations of one key are linearizable, or `None` if this method cannot tell: a value that was read has
-/// two writers, or there are operations that are neither reads nor writes.
+/// Whether the operations of one key are linearizable, or `None` if this method cannot tell: a value that was seen has
+/// two writers, a cas failed on a value that was current at some time, or there are operations of other kinds.
 pub(crate) fn linearizable(operations: &[Operation]) -> Option<bool> {
-    let mut accesses = accesses(operations)?;
-    accesses.sort_unstable_by_key(|access| (access.value, access.reads));
-    let mut zones = Zones::default();
-    for cluster in accesses.chunk_by(|a, b| a.value == b.value) {
-        if !zones.add(cluster)? {
-            return Some(false);
-        }
+    let found = match chains(operations) {
+        Ok(found) => found,
+        Err(Obstacle::Violation) => return Some(false),
+        Err(Obstacle::Uncertain) => return None,
+    };
+    match (Zones::of(found.chains).can_be_ordered(), found.failures_matter) {
+        (true, true) => None,
+        (can_be_ordered, _) => Some(can_be_ordered),
     }
-    Some(zones.can_be_ordered())
-}
-
-/// A read or a write of a value.
-#[derive(Clone, Copy)]
-struct Access {
-    value: u64,
-    invoke_ns: u64,
-    complete_ns: u64,
-    reads: bool,
-}
-
-fn accesses(operations: &[Operation]) -> Option<Vec<Access>> {
-    let mut accesses = Vec::with_capacity(operations.len());
-    for operation in operations {
-        let reads = match operation.function {
-            Function::Get if operation.is_unknown() => continue,
-            Function::Get => true,
-            Function::Put | Function::Delete => false,
-            Function::Cas | Function::Append => return None,
-        };
-        let Operation { value, invoke_ns, complete_ns, .. } = *operation;
-        accesses.push(Access { value, invoke_ns, complete_ns, reads });
-    }
-    Some(accesses)
-}
-
-/// The extent of a cluster.
-struct Zone {
-    /// The earliest completion.
-    first_ns: u64,
-    /// The latest invocation.
-    last_ns: u64,
 }
 
 /// The zones of one key.
-#[derive(Default)]
 struct Zones {
-    forward: Vec<Zone>,
-    backward: Vec<Zone>,
-    /// The latest invocation of a read of the initial value.
-    initial_last_ns: Option<u64>,
+    /// By their beginning.
+    forward: Vec<Chain>,
+    backward: Vec<Chain>,
+    /// The latest invocation in the chain of the initial value.
+    initial_last_ns: u64,
 }
 
 impl Zones {
-    /// Adds the accesses to one value, writes first: false if they contradict each other on their own, `None` if it is not
-    /// certain which write was read.
-    fn add(&mut self, accesses: &[Access]) -> Option<bool> {
-        let (writes, reads) = accesses.split_at(accesses.partition_point(|access| !access.reads));
-        let Some(read) = reads.first() else {
-            writes.chunks(1).for_each(|write| self.push(write));
-            return Some(true);
-        };
-        match (writes, read.value) {
-            ([], ABSENT) => self.initial_last_ns = reads.iter().map(|read| read.invoke_ns).max(),
-            ([], _) => return Some(false),
-            ([write], value) if value != ABSENT => {
-                if reads.iter().any(|read| read.complete_ns < write.invoke_ns) {
-                    return Some(false);
-                }
-                self.push(accesses);
-            }
-            _ => return None,
-        }
-        Some(true)
+    fn of(mut chains: Vec<Chain>) -> Self {
+        let initial = chains.extract_if(.., |chain| chain.is_initial).map(|chain| chain.last_ns).max();
+        let is_forward = |chain: &mut Chain| chain.first_ns < chain.last_ns;
+        let mut forward: Vec<Chain> = chains.extract_if(.., is_forward).collect();
+        forward.sort_unstable_by_key(|chain| chain.first_ns);
+        Zones { forward, backward: chains, initial_last_ns: initial.unwrap_or(0) }
     }
 
-    fn push(&mut self, cluster: &[Access]) {
-        let first_ns = cluster.iter().map(|access| access.complete_ns).min().unwrap_or(NEVER_NS);
-        let last_ns = cluster.iter().map(|access| access.invoke_ns).max().unwrap_or(0);
-        let zones = if first_ns < last_ns { &mut self.forward } else { &mut self.backward };
-        zones.push(Zone { first_ns, last_ns });
-    }
-
-    /// Whether no two clusters must come before each other.
-    fn can_be_ordered(mut self) -> bool {
-        self.forward.sort_unstable_by_key(|zone| zone.first_ns);
-        self.initial_comes_first()
+    /// Whether no two chains must come before each other.
+    fn can_be_ordered(&self) -> bool {
+        self.forward.iter().chain(&self.backward).all(|chain| self.initial_last_ns <= chain.first_ns)
             && self.forward.windows(2).all(|pair| pair[0].last_ns <= pair[1].first_ns)
-            && self.backward.iter().all(|zone| !self.is_inside_forward(zone))
-    }
-
-    fn initial_comes_first(&self) -> bool {
-        let Some(last_ns) = self.initial_last_ns else { return true };
-        self.forward.iter().chain(&self.backward).all(|zone| last_ns <= zone.first_ns)
+            && self.backward.iter().all(|chain| !self.is_inside_forward(chain))
     }
 
     /// Whether this backward zone lies strictly inside a forward one; these are sorted and do not overlap.
-    fn is_inside_forward(&self, zone: &Zone) -> bool {
-        let before = self.forward.partition_point(|forward| forward.first_ns < zone.last_ns);
-        before.checked_sub(1).is_some_and(|nearest| zone.first_ns < self.forward[nearest].last_ns)
+    fn is_inside_forward(&self, backward: &Chain) -> bool {
+        let before = self.forward.partition_point(|forward| forward.first_ns < backward.last_ns);
+        before.checked_sub(1).is_some_and(|nearest| backward.first_ns < self.forward[nearest].last_ns)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::ABSENT;
 
     fn put(value: u64) -> Operation {
         Operation::put(0, 0, value)
@@ -172,5 +115,12 @@ mod tests {
         assert_eq!(linearizable(&[put(1).during(0, 1), put(1).during(2, 3), get(1).during(4, 5)]), None);
         let deleted = Operation::delete(0, 0).during(0, 1);
         assert_eq!(linearizable(&[deleted, get(ABSENT).during(2, 3)]), None);
+    }
+    #[test]
+    fn a_cas_that_failed_where_it_could_have_succeeded_is_left_to_the_search() {
+        let failed = |expected| Operation::cas(0, 0, expected, 9).failed_during(20, 30);
+        assert_eq!(linearizable(&[put(1).during(0, 10), failed(7)]), Some(true));
+        assert_eq!(linearizable(&[put(1).during(0, 10), failed(1)]), None);
+        assert_eq!(linearizable(&[put(1).during(0, 10), failed(1), get(2).during(0, 1)]), Some(false));
     }
 }

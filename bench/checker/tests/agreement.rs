@@ -45,6 +45,14 @@ fn zones_and_search_and_brute_force_agree_on_puts_of_few_values() {
 }
 
 #[test]
+fn zones_and_search_and_brute_force_agree_on_cas_to_unique_values() {
+    let written: Vec<Value> = (1..=6).map(Value::from).collect();
+    let read = vec![json!(4), json!(5), json!(6), json!(null)];
+    let functions = &[Function::Get, Function::Put, Function::Cas];
+    judge_small_histories(&Kind { model: Model::CasRegister, functions, written, unique: true, read });
+}
+
+#[test]
 fn search_and_brute_force_agree_on_cas() {
     let written = vec![json!(1), json!(2), json!(3), json!(null)];
     let functions = &[Function::Get, Function::Put, Function::Cas, Function::Cas];
