@@ -31,6 +31,7 @@
 //! | `clusters` | who wrote what was read, if that is certain |
 //! | `zones` | the method for certain writers, with its proof |
 //! | `search` | the general method |
+//! | `demand` | what the search must not throw away |
 //! | `configurations` | the memory of the search: the set of configurations seen |
 //! | `shrink` | the reductions that keep a violation honest |
 //! | `witness` | the contradiction, for people and for files |
@@ -49,6 +50,7 @@
 mod check;
 mod clusters;
 mod configurations;
+mod demand;
 mod history;
 mod json_lines;
 mod model;

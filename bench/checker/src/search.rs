@@ -5,7 +5,7 @@
 //! that the specification allows; when stuck, take the last choice back. A *configuration* is the set of operations
 //! linearized and the state they led to. What lies ahead depends on it alone, so none is entered twice.
 //!
-//! Three additions, each of which only leaves out work:
+//! Four additions, each of which only leaves out work:
 //!
 //! - **Observers first.** An operation that changes no state (a get, a failed cas) and is possible now is linearized at
 //!   once, and no alternative is tried: any legal order of the rest stays legal when it moves to the front.
@@ -14,10 +14,12 @@
 //! - **Unknown outcomes nobody saw are left out**, if no operation of the key could have been affected: a put or cas whose
 //!   value no get returned and no cas expects. Taken out of a legal order, it leaves a legal order, unless a failed cas
 //!   or an append was there to notice; then it is kept.
+//! - **No value is replaced that is still needed** and cannot be written again (see [`Demand`]).
 
 use std::collections::HashSet;
 
 use crate::configurations::Configurations;
+use crate::demand::Demand;
 use crate::model::Specification;
 use crate::operation::{Function, Operation};
 
@@ -42,6 +44,7 @@ pub(crate) fn search(
     let state = object.initial();
     let mut search = Search {
         timeline: Timeline::new(&operations, completed),
+        demand: Demand::of(&operations),
         linearized: Members::new(completed),
         effected: Members::new(operations.len() - completed),
         seen: Configurations::default(),
@@ -102,6 +105,7 @@ struct Search<'a, S> {
     object: &'a mut S,
     state: u64,
     timeline: Timeline,
+    demand: Demand,
     /// Which completed operations are linearized.
     linearized: Members,
     /// Which unknown operations took effect.
@@ -118,6 +122,8 @@ struct Step {
     /// Whether there were alternatives; an observer has none.
     choice: bool,
     state_before: u64,
+    /// The present value before, for [`Demand`].
+    present_before: u32,
 }
 
 impl<S: Specification> Search<'_, S> {
@@ -162,6 +168,9 @@ impl<S: Specification> Search<'_, S> {
 
     /// Linearizes the operation if that is legal and leads to where the search has not been.
     fn try_to_linearize(&mut self, operation: u32) -> bool {
+        if self.demand.would_be_unmet(operation) {
+            return false;
+        }
         let Some(state) = self.object.step(self.state, &self.operations[operation as usize]) else {
             return false;
         };
@@ -190,7 +199,8 @@ impl<S: Specification> Search<'_, S> {
     }
 
     fn advance(&mut self, operation: u32, state: u64, choice: bool) {
-        self.path.push(Step { operation, choice, state_before: self.state });
+        let present_before = self.demand.advance(operation);
+        self.path.push(Step { operation, choice, state_before: self.state, present_before });
         self.state = state;
         self.timeline.lift(operation);
         match (operation as usize).checked_sub(self.completed) {
@@ -201,7 +211,8 @@ impl<S: Specification> Search<'_, S> {
 
     /// Undoes everything back to the last choice and returns it, if there was one.
     fn take_back(&mut self) -> Option<u32> {
-        while let Some(Step { operation, choice, state_before }) = self.path.pop() {
+        while let Some(Step { operation, choice, state_before, present_before }) = self.path.pop() {
+            self.demand.take_back(operation, present_before);
             self.state = state_before;
             self.timeline.put_back(operation);
             match (operation as usize).checked_sub(self.completed) {

@@ -28,20 +28,23 @@ fn zones_and_search_and_brute_force_agree_on_unique_puts() {
     let values: Vec<Value> = (1..=4).map(Value::from).collect();
     let read = [values.clone(), vec![Value::Null]].concat();
     let functions = &[Function::Get, Function::Put];
-    judge_small_histories(&Kind { model: Model::Kv, functions, written: values, unique: true, read });
+    let by_zones =
+        judge_small_histories(&Kind { model: Model::Kv, functions, written: values, unique: true, read });
+    assert_eq!(by_zones, SMALL_HISTORIES);
 }
 
 #[test]
 fn zones_and_search_and_brute_force_agree_on_puts_of_few_values() {
     let written = vec![json!(1), json!(2), json!(null)];
     let functions = &[Function::Get, Function::Put, Function::Delete];
-    judge_small_histories(&Kind {
+    let by_zones = judge_small_histories(&Kind {
         model: Model::Kv,
         functions,
         read: written.clone(),
         written,
         unique: false,
     });
+    assert!(by_zones > SMALL_HISTORIES / 4, "only {by_zones}");
 }
 
 #[test]
@@ -49,7 +52,9 @@ fn zones_and_search_and_brute_force_agree_on_cas_to_unique_values() {
     let written: Vec<Value> = (1..=6).map(Value::from).collect();
     let read = vec![json!(4), json!(5), json!(6), json!(null)];
     let functions = &[Function::Get, Function::Put, Function::Cas];
-    judge_small_histories(&Kind { model: Model::CasRegister, functions, written, unique: true, read });
+    let by_zones =
+        judge_small_histories(&Kind { model: Model::CasRegister, functions, written, unique: true, read });
+    assert!(by_zones > SMALL_HISTORIES / 4, "only {by_zones}");
 }
 
 #[test]
@@ -87,8 +92,9 @@ fn search_and_brute_force_agree_on_lists() {
     });
 }
 
-fn judge_small_histories(kind: &Kind) {
-    let mut invalid = 0;
+/// Judges many, and returns how many were judged by zones.
+fn judge_small_histories(kind: &Kind) -> u64 {
+    let (mut invalid, mut by_zones) = (0, 0);
     for seed in 0..SMALL_HISTORIES {
         let mut values = Values::default();
         let operations = small_history(kind, &mut values, &mut random(seed));
@@ -98,6 +104,7 @@ fn judge_small_histories(kind: &Kind) {
         let report = check(&history, kind.model, &Options::default()).unwrap();
         assert_eq!(report.verdict, expected, "seed {seed}: {operations:#?}");
         assert_eq!(verdict(&history, kind.model, Method::Search), expected, "seed {seed}: {operations:#?}");
+        by_zones += report.keys_by_zones;
         if let Some(witness) = report.witness {
             invalid += 1;
             let alone = history_of_witness(&witness);
@@ -110,6 +117,7 @@ fn judge_small_histories(kind: &Kind) {
         both_happen.contains(&invalid),
         "{invalid} of {SMALL_HISTORIES} are invalid, too lopsided for a test"
     );
+    by_zones
 }
 
 fn small_history(kind: &Kind, values: &mut Values, random: &mut Pcg64Mcg) -> Vec<Operation> {
