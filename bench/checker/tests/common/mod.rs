@@ -98,7 +98,7 @@ fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>) {
         Function::Cas if *state == operation.expected => *state = operation.value,
         Function::Cas if operation.outcome == Outcome::Ok => operation.outcome = Outcome::Fail,
         Function::Cas => {}
-        Function::Append => unimplemented!("the simulated store keeps numbers"),
+        Function::Append => panic!("the simulated store keeps numbers, not texts"),
     }
 }
 
