@@ -84,7 +84,7 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Repor
     let by_key = history.by_key();
     let judge_key = |key| {
         let operations = gather(history, &by_key, key);
-        judge.judge(&operations, &mut options.search_steps_per_key_max.clone())
+        judge.judge(&operations, &mut { options.search_steps_per_key_max })
     };
     let judgements: Vec<Judgement> = (0..by_key.keys()).into_par_iter().map(judge_key).collect();
     let mut report = summarize(history, &by_key, &judgements);

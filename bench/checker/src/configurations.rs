@@ -38,7 +38,8 @@ impl Configurations {
         }
         self.entries.push(Entry { start: self.words.len(), hash });
         self.words.extend_from_slice(words);
-        self.places[place] = self.entries.len() as u32;
+        self.places[place] =
+            u32::try_from(self.entries.len()).expect("memory ends before 2³² configurations do");
         true
     }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::operation::Operation;
 use crate::values::Values;
 
-/// How many operations a history may hold: 2³² − 1, because the judges index them with 32 bits.
-pub const OPERATIONS_MAX: usize = u32::MAX as usize;
+/// How many operations a history may hold: 2³¹ − 2, because the search numbers their calls and returns with 32 bits.
+pub const OPERATIONS_MAX: usize = u32::MAX as usize / 2 - 1;
 
 /// The operations of a run, in any order, and the values they name.
 #[derive(Clone, Debug, Default)]

@@ -31,6 +31,7 @@
 //! | `clusters` | who wrote what was read, if that is certain |
 //! | `zones` | the method for certain writers, with its proof |
 //! | `search` | the general method |
+//! | `timeline` | what remains to be linearized |
 //! | `demand` | what the search must not throw away |
 //! | `configurations` | the memory of the search: the set of configurations seen |
 //! | `shrink` | the reductions that keep a violation honest |
@@ -57,6 +58,7 @@ mod model;
 mod operation;
 mod search;
 mod shrink;
+mod timeline;
 mod values;
 mod witness;
 mod zones;

@@ -22,6 +22,7 @@ use crate::configurations::Configurations;
 use crate::demand::Demand;
 use crate::model::Specification;
 use crate::operation::{Function, Operation};
+use crate::timeline::{Kind, Timeline};
 
 /// What the search found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,131 +271,6 @@ impl Members {
     fn window(&self) -> &[u64] {
         &self.words[self.full..self.used.max(self.full)]
     }
-}
-
-/// The calls and returns not yet linearized, in real-time order, as linked lists: one of completed operations, one of the
-/// calls of unknown ones.
-///
-/// Nodes: the call of operation i is i; the return of completed operation i is `operations + i`; then the two ends.
-struct Timeline {
-    next: Vec<u32>,
-    previous: Vec<u32>,
-    operations: u32,
-    completed: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Call,
-    Return,
-    UnknownCall,
-    End,
-}
-
-impl Timeline {
-    fn new(operations: &[Operation], completed: usize) -> Self {
-        let (count, completed) = (operations.len() as u32, completed as u32);
-        let end = count + completed;
-        let nodes: Vec<u32> = (0..end + 2).collect();
-        let mut timeline = Timeline { next: nodes.clone(), previous: nodes, operations: count, completed };
-        for node in events(&operations[..completed as usize], count) {
-            timeline.insert_before(end, node);
-        }
-        for node in completed..count {
-            timeline.insert_before(end + 1, node);
-        }
-        timeline
-    }
-
-    fn insert_before(&mut self, end: u32, node: u32) {
-        self.previous[node as usize] = self.previous[end as usize];
-        self.next[node as usize] = end;
-        self.link(node);
-    }
-
-    fn end(&self) -> u32 {
-        self.operations + self.completed
-    }
-
-    fn kind(&self, node: u32) -> Kind {
-        match node {
-            _ if node < self.completed => Kind::Call,
-            _ if node < self.operations => Kind::UnknownCall,
-            _ if node < self.end() => Kind::Return,
-            _ => Kind::End,
-        }
-    }
-
-    fn first(&self) -> u32 {
-        self.after(self.end())
-    }
-
-    fn first_unknown(&self) -> u32 {
-        self.after(self.end() + 1)
-    }
-
-    fn after(&self, node: u32) -> u32 {
-        self.next[node as usize]
-    }
-
-    /// Where a walk over the completed operations goes on after `lifted` was lifted: lifting it may have taken away the
-    /// node that it points to, but never the one before it.
-    fn first_from(&self, lifted: u32) -> u32 {
-        self.after(self.previous[lifted as usize])
-    }
-
-    /// The operation that returned first; there must be one.
-    fn first_return(&self) -> u32 {
-        let mut node = self.first();
-        while self.kind(node) == Kind::Call {
-            node = self.after(node);
-        }
-        node - self.operations
-    }
-
-    /// Whether every completed operation is linearized.
-    fn is_finished(&self) -> bool {
-        self.first() == self.end()
-    }
-
-    fn lift(&mut self, operation: u32) {
-        self.unlink(operation);
-        if operation < self.completed {
-            self.unlink(self.operations + operation);
-        }
-    }
-
-    /// Undoes the last lift that is not undone.
-    fn put_back(&mut self, operation: u32) {
-        if operation < self.completed {
-            self.link(self.operations + operation);
-        }
-        self.link(operation);
-    }
-
-    fn unlink(&mut self, node: u32) {
-        let (previous, next) = (self.previous[node as usize], self.next[node as usize]);
-        self.next[previous as usize] = next;
-        self.previous[next as usize] = previous;
-    }
-
-    fn link(&mut self, node: u32) {
-        let (previous, next) = (self.previous[node as usize], self.next[node as usize]);
-        self.next[previous as usize] = node;
-        self.previous[next as usize] = node;
-    }
-}
-
-/// The calls and returns of completed operations in real-time order, as nodes; in one instant calls come first, because
-/// intervals that touch are concurrent.
-fn events(completed: &[Operation], returns_from: u32) -> impl Iterator<Item = u32> {
-    let mut events = Vec::with_capacity(2 * completed.len());
-    for (call, operation) in (0..).zip(completed) {
-        events.push((operation.invoke_ns, call));
-        events.push((operation.complete_ns, returns_from + call));
-    }
-    events.sort_unstable();
-    events.into_iter().map(|(_, node)| node)
 }
 
 #[cfg(test)]
