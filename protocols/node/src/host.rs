@@ -14,6 +14,7 @@ use qlab_kernel::{
     Effects, Event, Input, Lsn, Message, NodeId, Outgoing, Protocol, Refusal, Request, Ticket, Time, Wire,
 };
 use qlab_transport::{Arrival, ClientId, Endpoint, Inbox, LinkControl, LinkRule};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Sleep};
 
@@ -51,6 +52,8 @@ impl Durability {
     }
 }
 
+const JOURNAL_FAILED: &str = "the journal failed, and a replica that cannot write must not speak";
+
 /// A replica with everything around it.
 pub(crate) struct Host<P: Protocol> {
     pub(crate) core: P,
@@ -82,7 +85,12 @@ impl<P: Protocol> Host<P> {
         // What recovery asked for.
         self.carry_out()?;
         loop {
-            self.wait(&mut arrivals, &mut alarm).await;
+            if let Some(order) = self.wait(&mut arrivals, &mut alarm).await {
+                if matches!(order, Order::Stop) {
+                    return self.stop().await;
+                }
+                self.obey(order)?;
+            }
             // Read after the burst has been received: a lease that holds now covers every read in it.
             let now = clock::now();
             self.collect(&mut arrivals, &mut burst, now)?;
@@ -93,42 +101,39 @@ impl<P: Protocol> Host<P> {
             self.core.check();
             self.counts.bursts += 1;
             self.carry_out()?;
-            while let Ok(order) = self.orders.try_recv() {
-                if matches!(order, Order::Stop) {
-                    return self.stop().await;
-                }
-                self.obey(order)?;
-            }
             // The streams' tasks live on this thread: let them send what was queued and read what has come.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Waits until there is an input, a deadline or an order.
-    async fn wait(&mut self, arrivals: &mut Vec<Arrival>, alarm: &mut Pin<Box<Sleep>>) {
-        if !self.next.is_empty() || self.inbox.try_receive(arrivals, BURST_INPUTS_MAX) > 0 {
-            return;
+    /// Waits until there is an input, a deadline or an order, which is the answer.
+    async fn wait(&mut self, arrivals: &mut Vec<Arrival>, alarm: &mut Pin<Box<Sleep>>) -> Option<Order> {
+        match self.orders.try_recv() {
+            Ok(order) => return Some(order),
+            // The pipe is closed: nobody is left to measure for.
+            Err(TryRecvError::Disconnected) => return Some(Order::Stop),
+            Err(TryRecvError::Empty) => {}
         }
-        if self.durability.lsn() > self.durable {
-            return;
+        let arrived = self.inbox.try_receive(arrivals, BURST_INPUTS_MAX);
+        if arrived > 0 || !self.next.is_empty() || self.durability.lsn() > self.durable {
+            return None;
         }
         self.set_alarm(alarm);
         tokio::select! {
             biased;
-            () = self.inbox.receive(arrivals, BURST_INPUTS_MAX) => {}
-            () = self.durability.told.notified() => {}
-            () = alarm.as_mut() => {}
-            order = self.orders.recv() => {
-                // The pipe is closed: nobody is left to measure for.
-                self.next_order(order.unwrap_or(Order::Stop));
-            }
+            () = self.inbox.receive(arrivals, BURST_INPUTS_MAX) => None,
+            () = self.durability.told.notified() => None,
+            () = alarm.as_mut() => None,
+            order = self.orders.recv() => Some(order.unwrap_or(Order::Stop)),
         }
     }
 
     /// Deadlines mostly move away: an alarm that rings early is cheaper than one that is set anew for every burst.
     fn set_alarm(&self, alarm: &mut Pin<Box<Sleep>>) {
-        let Some(deadline) = self.core.deadline() else { return };
-        let at = Instant::now() + deadline.since(clock::now());
+        // Without a deadline, look in once a minute.
+        let wait =
+            self.core.deadline().map_or(Duration::from_secs(60), |deadline| deadline.since(clock::now()));
+        let at = Instant::now() + wait;
         if alarm.is_elapsed() || at < alarm.deadline() {
             alarm.as_mut().reset(at);
         }
@@ -148,7 +153,7 @@ impl<P: Protocol> Host<P> {
             burst.push(Input::Durable(durable));
         }
         if let Some(reason) = self.durability.failure() {
-            return Err(anyhow!(reason).context("the journal failed"));
+            return Err(anyhow!(reason).context(JOURNAL_FAILED));
         }
         for arrival in arrivals.drain(..) {
             burst.extend(self.take_in(arrival));
@@ -196,27 +201,21 @@ impl<P: Protocol> Host<P> {
         Some(Input::Request { ticket: Ticket(from.0), request })
     }
 
-    /// Does what the core wants done; anything that comes of it is an input of the next burst.
+    /// Does what the core wants done; what comes of it is for the next burst.
     fn carry_out(&mut self) -> anyhow::Result<()> {
-        if self.effects.records().len() > 0 {
-            let (records, needed_from) = (self.effects.records(), self.effects.needed_from());
-            self.pressure = self.journal.submit(records, needed_from).context("the journal failed")?;
-        } else {
-            self.pressure = self.journal.pressure();
-        }
-        let durable = self.durability.lsn();
-        let mut sends = std::mem::take(&mut self.gated);
+        // Empty, too: what may be let go of travels with it.
+        let records = self.effects.records();
+        self.pressure = self.journal.submit(records, self.effects.needed_from()).context(JOURNAL_FAILED)?;
         for outgoing in self.effects.take_sends() {
             if outgoing.after <= self.durable {
                 send::<P>(&self.endpoint, &mut self.counts, outgoing);
             } else {
-                sends.push_back(outgoing);
+                self.gated.push_back(outgoing);
             }
         }
-        self.gated = sends;
-        let commits: Vec<_> = self.effects.take_commits().collect();
-        for commit in commits {
-            let image = self.state.execute(commit, &mut self.clients).context("a snapshot cannot be restored")?;
+        for commit in self.effects.take_commits() {
+            let image =
+                self.state.execute(commit, &mut self.clients).context("a snapshot cannot be restored")?;
             self.next.extend(image.map(|(index, image)| Input::Captured { index, image }));
         }
         for refused in self.effects.take_refusals() {
@@ -224,11 +223,16 @@ impl<P: Protocol> Host<P> {
             self.clients.refuse(ClientId(refused.ticket.0), &refused.batch, refused.refusal);
         }
         for event in self.effects.take_events() {
-            observe(event, &mut self.counts, &mut self.clients, self.core.leader());
+            tracing::info!(?event);
+            match event {
+                Event::Elected(_) => self.counts.elected += 1,
+                Event::Deposed(_) => self.clients.moved(self.core.leader()),
+                Event::Misbehaved(_) => self.counts.misbehaved += 1,
+                _ => {}
+            }
         }
         self.clients.flush();
         self.effects.clear();
-        debug_assert!(durable >= self.durable);
         Ok(())
     }
 
@@ -236,11 +240,6 @@ impl<P: Protocol> Host<P> {
         while let Some(outgoing) = self.gated.pop_front_if(|outgoing| outgoing.after <= self.durable) {
             send::<P>(&self.endpoint, &mut self.counts, outgoing);
         }
-    }
-
-    fn next_order(&mut self, order: Order) {
-        self.counts.bursts += 0;
-        let _ = order;
     }
 
     fn obey(&mut self, order: Order) -> anyhow::Result<()> {
@@ -266,12 +265,51 @@ impl<P: Protocol> Host<P> {
     }
 
     fn link(&self) -> anyhow::Result<&LinkControl> {
-        self.link.as_ref().context("this replica was started without emulated_link: its link cannot be disturbed")
+        self.link
+            .as_ref()
+            .context("this replica was started without emulated_link: its link cannot be disturbed")
+    }
+
+    fn status(&self) -> Status {
+        let chain = self.state.chain();
+        let usage = usage();
+        Status {
+            node: self.endpoint.node().0,
+            leader: self.core.leader().map(|node| node.0),
+            applied_index: chain.index.0,
+            chain: chain.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            cpu_us: usage.cpu_us,
+            memory_peak_kib: usage.memory_peak_kib,
+            commands: self.state.commands,
+            entries: self.state.entries,
+            queries: self.state.queries,
+            images: self.state.images,
+            journal: journal_status(&self.journal_counters),
+            transport: self.endpoint.counts(),
+            ..self.counts.clone()
+        }
     }
 
     async fn stop(self) -> anyhow::Result<()> {
         self.journal.shutdown();
         self.endpoint.close().await;
         Ok(())
+    }
+}
+
+fn send<P: Protocol>(endpoint: &Endpoint, counts: &mut Status, outgoing: Outgoing<P::Message>) {
+    counts.messages += 1;
+    // A peer that cannot be reached is told again when it matters: protocols expect loss.
+    let _ = endpoint.send(outgoing.to, outgoing.message.lane(), |sink| outgoing.message.encode(sink));
+}
+
+fn journal_status(counters: &Counters) -> JournalStatus {
+    JournalStatus {
+        commits: counters.commits.load(Ordering::Relaxed),
+        syncs: counters.syncs.load(Ordering::Relaxed),
+        records: counters.records.load(Ordering::Relaxed),
+        bytes: counters.bytes.load(Ordering::Relaxed),
+        commit_ns_total: counters.commit_ns_total.load(Ordering::Relaxed),
+        commit_ns_max: counters.commit_ns_max.load(Ordering::Relaxed),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use qlab_kernel::limits::BATCH_BYTES_MAX;
+
 /// How linearizable reads are made safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
@@ -37,8 +39,8 @@ pub struct Config {
     pub window_entries: usize,
     /// Bytes on their way to a follower and not acknowledged, at least one entry.
     pub window_bytes: usize,
-    /// Bytes of writes that wait or are not committed yet; a leader with more is busy.
-    pub uncommitted_bytes_max: usize,
+    /// Bytes of writes that wait to be put into the log; a leader with more is busy.
+    pub intake_bytes_max: usize,
     /// Reads that wait for confirmation; a leader with more is busy.
     pub waiting_reads_max: usize,
     /// See [`LeaderWrite`].
@@ -63,7 +65,7 @@ impl Default for Config {
             entry_bytes: 256 << 10,
             window_entries: 64,
             window_bytes: 8 << 20,
-            uncommitted_bytes_max: 64 << 20,
+            intake_bytes_max: 64 << 20,
             waiting_reads_max: 1 << 16,
             leader_write: LeaderWrite::Parallel,
             reads: Reads::Index,
@@ -81,4 +83,52 @@ impl Config {
         let margin = self.election_timeout_min * self.clock_drift_ppm / 1_000_000;
         self.election_timeout_min.saturating_sub(margin)
     }
+}
+
+/// A value out of its range: correct the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A size or count does not fit its range.
+    #[error("{field} is {value}, but must be {min} to {max}")]
+    Range {
+        /// The field.
+        field: &'static str,
+        /// What it is.
+        value: usize,
+        /// The least it may be.
+        min: usize,
+        /// The most it may be.
+        max: usize,
+    },
+    /// Times that cannot work together.
+    #[error("{0}")]
+    Times(&'static str),
+}
+
+impl Config {
+    /// Checks the ranges.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.heartbeat_interval.is_zero() || self.heartbeat_interval * 2 > self.election_timeout_min {
+            return Err(ConfigError::Times(
+                "heartbeat_interval must be above zero and at most half of election_timeout_min, or leaders lose \
+                 their followers without reason",
+            ));
+        }
+        if self.election_timeout_min >= self.election_timeout_max {
+            return Err(ConfigError::Times(
+                "election_timeout_min must be below election_timeout_max, or candidates split every vote",
+            ));
+        }
+        in_range("entry_bytes", self.entry_bytes, 1, BATCH_BYTES_MAX)?;
+        in_range("window_entries", self.window_entries, 1, 1 << 16)?;
+        in_range("window_bytes", self.window_bytes, 1, 1 << 30)?;
+        in_range("intake_bytes_max", self.intake_bytes_max, BATCH_BYTES_MAX, 1 << 30)?;
+        in_range("waiting_reads_max", self.waiting_reads_max, 1, 1 << 24)?;
+        in_range("snapshot_log_bytes", self.snapshot_log_bytes, 1, 1 << 32)?;
+        in_range("clock_drift_ppm", self.clock_drift_ppm as usize, 0, 500_000)
+    }
+}
+
+fn in_range(field: &'static str, value: usize, min: usize, max: usize) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { field, value, min, max }) }
 }

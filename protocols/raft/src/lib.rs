@@ -55,7 +55,7 @@ use qlab_kernel::{
 };
 use rand_pcg::Pcg32;
 
-pub use config::{Config, LeaderWrite, Reads};
+pub use config::{Config, ConfigError, LeaderWrite, Reads};
 pub use message::{Entry, Message, Place};
 pub use record::Record;
 

@@ -305,7 +305,7 @@ impl Leader {
 
     /// Whether a write of that many bytes may come in.
     pub(crate) fn has_room(&self, config: &Config, bytes: usize) -> bool {
-        self.handover.is_none() && self.intake.bytes() + bytes <= config.uncommitted_bytes_max
+        self.handover.is_none() && self.intake.bytes() + bytes <= config.intake_bytes_max
     }
 
     /// The largest value that a majority of `members` has reached, `own` being this leader's.

@@ -1,0 +1,249 @@
+//! A replica process from its first line to its last.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use qlab_journal::{
+    Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
+};
+use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
+use qlab_raft::Raft;
+use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
+use qlab_unreplicated::Unreplicated;
+use tokio::sync::mpsc;
+
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::control::{Order, Report, Status};
+use crate::host::{self, Host};
+use crate::state::State;
+use crate::{clock, systems};
+
+/// Orders that may wait for the replica.
+const ORDERS_MAX: usize = 64;
+
+/// Runs the replica that `config` describes until it is told to stop or its standard input closes. An error has been
+/// reported on standard output as well.
+pub fn run(config: &Path) -> anyhow::Result<()> {
+    let outcome = start(config);
+    if let Err(error) = &outcome {
+        report(&Report::Failed { reason: format!("{error:#}") });
+    }
+    outcome
+}
+
+fn start(path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config: Config = serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+    // Killed whichever way, whoever started this process leaves no replica behind.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("cannot ask to end with the parent process")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime: too few file descriptors?")?;
+    runtime.block_on(async {
+        match config.system.as_str() {
+            Unreplicated::NAME => {
+                serve::<Unreplicated>(&config, systems::unreplicated(&config.options)?).await
+            }
+            Raft::NAME => serve::<Raft>(&config, systems::raft(&config.options)?).await,
+            other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
+        }
+    })
+}
+
+async fn serve<P: Protocol>(config: &Config, options: P::Config) -> anyhow::Result<()> {
+    let socket = Socket::bind(config.listen)
+        .with_context(|| format!("cannot listen on {}: is the port in use?", config.listen))?;
+    report(&Report::Listening { address: socket.local_address() });
+    let mut orders = read_orders()?;
+    let addresses = match orders.recv().await {
+        Some(Order::Start { addresses }) => addresses,
+        Some(other) => bail!("the first order must be to start, not {other:?}"),
+        None => return Ok(()),
+    };
+    let link = config.emulated_link.then(|| LinkControl::new(config.seed));
+    let (endpoint, inbox) = connect(config, socket, &addresses, link.clone())?;
+    let durability: Durability = config.durability.parse()?;
+    match durability {
+        Durability::Memory => {
+            if !config.first_start {
+                bail!("with durability memory nothing survives a restart: start the whole cluster anew");
+            }
+            open::<P, _>(config, options, MemoryDisk::default(), durability, (endpoint, inbox), link, orders)
+                .await
+        }
+        Durability::Fdatasync | Durability::Buffered => {
+            let disk = FileDisk::open(&config.data)
+                .with_context(|| format!("cannot open the journal in {}", config.data.display()))?;
+            open::<P, _>(config, options, disk, durability, (endpoint, inbox), link, orders).await
+        }
+    }
+}
+
+async fn open<P: Protocol, D: Disk + Send + 'static>(
+    config: &Config,
+    options: P::Config,
+    disk: D,
+    durability: Durability,
+    (endpoint, inbox): (Endpoint, Inbox),
+    link: Option<LinkControl>,
+    orders: mpsc::Receiver<Order>,
+) -> anyhow::Result<()> {
+    let identity =
+        qlab_journal::Identity { cluster: cluster_number(&config.cluster), node: NodeId(config.node) };
+    let journal_options = JournalOptions { durability, ..JournalOptions::new(identity) };
+    let (journal, records) = Journal::open(disk, journal_options).context("cannot recover the journal")?;
+    if records.is_empty() != config.first_start && durability != Durability::Memory {
+        check_start(config, records.is_empty())?;
+    }
+    let last = journal.durable();
+    let mut effects = Effects::new(last);
+    let seat =
+        Seat { me: NodeId(config.node), members: NodeSet::first(config.replicas.len()), seed: config.seed };
+    let records = decode::<P>(records)?;
+    let core = P::recover(seat, &options, clock::now(), records.into_iter(), &mut effects);
+    let (journal, durable) = run_journal(journal, last)?;
+    let mut clients = Clients::new(endpoint.clone());
+    let mut state = State::default();
+    for commit in effects.take_commits() {
+        state.execute(commit, &mut clients).context("the recovered state cannot be restored")?;
+    }
+    report(&Report::Ready { recovered_index: state.chain().index.0 });
+    let host = Host {
+        core,
+        effects,
+        state,
+        clients,
+        endpoint,
+        inbox,
+        journal_counters: journal.counters(),
+        journal,
+        durability: durable,
+        link,
+        orders,
+        gated: VecDeque::new(),
+        durable: last,
+        pressure: Pressure::Room,
+        counts: Status::default(),
+        next: Vec::new(),
+    };
+    host.run().await
+}
+
+/// A replica that has lost its journal has forgotten promises it made under this identity.
+fn check_start(config: &Config, empty: bool) -> anyhow::Result<()> {
+    let data = config.data.display();
+    if empty {
+        bail!(
+            "{data} holds no journal although replica {} has run before: it must not rejoin as itself",
+            config.node
+        );
+    }
+    bail!(
+        "{data} already holds a journal although this is a first start: name another folder, or start it as a restart"
+    );
+}
+
+fn connect(
+    config: &Config,
+    socket: Socket,
+    addresses: &[SocketAddr],
+    link: Option<LinkControl>,
+) -> anyhow::Result<(Endpoint, Inbox)> {
+    if addresses.len() != config.replicas.len() {
+        bail!("{} addresses for {} replicas", addresses.len(), config.replicas.len());
+    }
+    let identity = Identity::load(&config.identity)?;
+    let replicas = (0..).zip(config.replicas.iter().zip(addresses)).map(|(node, (fingerprint, address))| {
+        ReplicaEntry { node: NodeId(node), fingerprint: *fingerprint, address: *address }
+    });
+    let roster = Roster::new(config.cluster.clone(), replicas.collect(), config.clients.clone())?;
+    Ok(Endpoint::start(socket, identity, roster, Options { link, ..Options::default() })?)
+}
+
+fn decode<P: Protocol>(records: Vec<(Lsn, Bytes)>) -> anyhow::Result<Vec<(Lsn, P::Record)>> {
+    let decoded = records.into_iter().map(|(lsn, bytes)| {
+        let record = P::Record::decode_all(bytes);
+        record
+            .map(|record| (lsn, record))
+            .with_context(|| format!("journal record {lsn} is none of {}'s", P::NAME))
+    });
+    decoded.collect()
+}
+
+fn run_journal<D: Disk + Send + 'static>(
+    journal: Journal<D>,
+    last: Lsn,
+) -> anyhow::Result<(JournalThread, Arc<host::Durability>)> {
+    let durability = Arc::<host::Durability>::default();
+    durability.durable(last);
+    let (ours, theirs) = (Arc::clone(&durability), Arc::clone(&durability));
+    let thread = JournalThread::spawn(
+        journal,
+        move |lsn| ours.durable(lsn),
+        move |error| theirs.failed(format!("{:#}", anyhow::Error::new(error))),
+    );
+    Ok((thread.context("cannot start the journal's thread")?, durability))
+}
+
+/// Reads orders on a thread of its own: standard input blocks.
+fn read_orders() -> anyhow::Result<mpsc::Receiver<Order>> {
+    let (sender, receiver) = mpsc::channel(ORDERS_MAX);
+    let read = move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            match serde_json::from_str(&line) {
+                Ok(order) => {
+                    if sender.blocking_send(order).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => tracing::error!(%error, line, "an order without meaning is ignored"),
+            }
+        }
+    };
+    std::thread::Builder::new().name("orders".into()).spawn(read).context("cannot read orders")?;
+    Ok(receiver)
+}
+
+/// Says something to whoever started this process. If that is gone, nobody is left to hear.
+#[expect(clippy::print_stdout, reason = "standard output is how a replica reports")]
+pub(crate) fn report(report: &Report) {
+    let line = serde_json::to_string(report).expect("reports are plain data");
+    println!("{line}");
+    let _ = std::io::stdout().flush();
+}
+
+/// What this process has used so far.
+pub(crate) struct Usage {
+    pub(crate) cpu_us: u64,
+    pub(crate) memory_peak_kib: u64,
+}
+
+pub(crate) fn usage() -> Usage {
+    Usage { cpu_us: cpu_us(), memory_peak_kib: memory_peak_kib().unwrap_or_default() }
+}
+
+fn cpu_us() -> u64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    u64::try_from(used.tv_sec * 1_000_000 + used.tv_nsec / 1000).unwrap_or_default()
+}
+
+fn memory_peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// A cluster's name as a number, for the journal's headers.
+fn cluster_number(name: &str) -> u64 {
+    let hash = blake3::hash(name.as_bytes());
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+}

@@ -1,0 +1,139 @@
+//! Every protocol by name, and its options.
+//!
+//! Options come as a table, from a plan or a configuration file; an unknown key is an error that lists the valid ones.
+
+use std::time::Duration;
+
+use qlab_kernel::Protocol;
+use qlab_raft::{LeaderWrite, Raft, Reads};
+use qlab_unreplicated::Unreplicated;
+use serde::Deserialize;
+
+/// Every system's name.
+pub const NAMES: [&str; 2] = [Unreplicated::NAME, Raft::NAME];
+
+/// Why options do not make a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// There is no such system.
+    #[error("unknown system \"{0}\"; there are {names}", names = NAMES.join(", "))]
+    UnknownSystem(String),
+    /// A key or value is not valid.
+    #[error("options of {system}: {reason}")]
+    Invalid {
+        /// The system.
+        system: &'static str,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+}
+
+/// Checks a system's name and its options without starting anything.
+pub fn check(system: &str, options: &toml::Table) -> Result<(), OptionsError> {
+    match system {
+        Unreplicated::NAME => unreplicated(options).map(drop),
+        Raft::NAME => raft(options).map(drop),
+        other => Err(OptionsError::UnknownSystem(other.into())),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnreplicatedOptions {
+    snapshot_log_bytes: Option<u64>,
+}
+
+pub(crate) fn unreplicated(options: &toml::Table) -> Result<qlab_unreplicated::Config, OptionsError> {
+    let options: UnreplicatedOptions = read(Unreplicated::NAME, options)?;
+    let defaults = qlab_unreplicated::Config::default();
+    let config = qlab_unreplicated::Config {
+        snapshot_log_bytes: options.snapshot_log_bytes.unwrap_or(defaults.snapshot_log_bytes),
+        ..defaults
+    };
+    config.validate().map_err(|error| invalid(Unreplicated::NAME, error))?;
+    Ok(config)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RaftOptions {
+    election_timeout_min_ms: Option<u64>,
+    election_timeout_max_ms: Option<u64>,
+    heartbeat_interval_ms: Option<u64>,
+    batching: Option<bool>,
+    entry_bytes: Option<usize>,
+    window_entries: Option<usize>,
+    window_bytes: Option<usize>,
+    leader_write: Option<LeaderWriteName>,
+    reads: Option<ReadsName>,
+    snapshot_log_bytes: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LeaderWriteName {
+    Parallel,
+    First,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ReadsName {
+    ReadIndex,
+    Lease,
+}
+
+pub(crate) fn raft(options: &toml::Table) -> Result<qlab_raft::Config, OptionsError> {
+    let options: RaftOptions = read(Raft::NAME, options)?;
+    let defaults = qlab_raft::Config::default();
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let config = qlab_raft::Config {
+        election_timeout_min: milliseconds(options.election_timeout_min_ms, defaults.election_timeout_min),
+        election_timeout_max: milliseconds(options.election_timeout_max_ms, defaults.election_timeout_max),
+        heartbeat_interval: milliseconds(options.heartbeat_interval_ms, defaults.heartbeat_interval),
+        batching: options.batching.unwrap_or(defaults.batching),
+        entry_bytes: options.entry_bytes.unwrap_or(defaults.entry_bytes),
+        window_entries: options.window_entries.unwrap_or(defaults.window_entries),
+        window_bytes: options.window_bytes.unwrap_or(defaults.window_bytes),
+        leader_write: match options.leader_write {
+            None | Some(LeaderWriteName::Parallel) => LeaderWrite::Parallel,
+            Some(LeaderWriteName::First) => LeaderWrite::First,
+        },
+        reads: match options.reads {
+            None | Some(ReadsName::ReadIndex) => Reads::Index,
+            Some(ReadsName::Lease) => Reads::Lease,
+        },
+        snapshot_log_bytes: options.snapshot_log_bytes.unwrap_or(defaults.snapshot_log_bytes),
+        ..defaults
+    };
+    config.validate().map_err(|error| invalid(Raft::NAME, error))?;
+    Ok(config)
+}
+
+fn read<T: for<'a> Deserialize<'a>>(system: &'static str, options: &toml::Table) -> Result<T, OptionsError> {
+    options.clone().try_into().map_err(|error: toml::de::Error| invalid(system, error.message()))
+}
+
+fn invalid(system: &'static str, reason: impl ToString) -> OptionsError {
+    OptionsError::Invalid { system, reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(system: &str, options: &str) -> String {
+        check(system, &options.parse().unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_and_what_would_be_right_is_said() {
+        assert_eq!(complaint("raff", ""), "unknown system \"raff\"; there are unreplicated, raft");
+        assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
+        assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
+        assert!(complaint("raft", "heartbeat_interval_ms = 200").contains("heartbeat_interval"));
+        assert!(complaint("raft", "window_entries = 0").contains("window_entries"));
+        assert!(complaint("unreplicated", "snapshot_log_bytes = 0").contains("snapshot_log_bytes"));
+        assert!(check("raft", &"reads = \"lease\"\nwindow_entries = 8".parse().unwrap()).is_ok());
+    }
+}
