@@ -89,8 +89,8 @@ pub struct Machine {
     pub cpu_model: String,
     /// Logical processors of the machine.
     pub cores: u32,
-    /// Processors this process may use: its affinity, cut by its control group's quota.
-    pub effective_cpus: f64,
+    /// Processors this process may use: its affinity, cut by its control group's quota, rounded down.
+    pub effective_cpus: u32,
     /// Memory nodes.
     pub numa_nodes: u32,
     /// Bytes of memory.
@@ -106,7 +106,7 @@ impl Machine {
     /// effective processors. Memory, kernel and filesystem may change under the same key.
     pub fn key(&self) -> String {
         let Self { arch, cpu_model, cores, numa_nodes, effective_cpus, .. } = self;
-        let facts = format!("{arch}\n{cpu_model}\n{cores}\n{numa_nodes}\n{effective_cpus:.2}\n");
+        let facts = format!("{arch}\n{cpu_model}\n{cores}\n{numa_nodes}\n{effective_cpus}\n");
         blake3::hash(facts.as_bytes()).to_hex()[..12].to_owned()
     }
 }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_machine_key_ignores_what_changes_under_a_machine() {
-        let machine = Machine { arch: "x86_64".into(), cores: 2, effective_cpus: 2.0, ..Machine::default() };
+        let machine = Machine { arch: "x86_64".into(), cores: 2, effective_cpus: 2, ..Machine::default() };
         let later = Machine {
             kernel: "Linux 7.0".into(),
             memory_bytes: 1,
@@ -213,7 +213,7 @@ mod tests {
             Machine { cpu_model: "another".into(), ..machine.clone() },
             Machine { cores: 4, ..machine.clone() },
             Machine { numa_nodes: 2, ..machine.clone() },
-            Machine { effective_cpus: 1.5, ..machine.clone() },
+            Machine { effective_cpus: 1, ..machine.clone() },
         ] {
             assert_ne!(machine.key(), other.key(), "{other:?}");
         }

@@ -377,8 +377,8 @@ mod tests {
             response_p50_ns: None,
             response_p99_ns: Some(3),
         };
-        writer.append_slices(&[slice.clone()]).unwrap();
-        writer.append_slices(&[slice.clone()]).unwrap();
+        writer.append_slices(std::slice::from_ref(&slice)).unwrap();
+        writer.append_slices(std::slice::from_ref(&slice)).unwrap();
         let mut file = csv::Reader::from_path(writer.partial.join(SLICES_FILE)).unwrap();
         let read: Vec<Slice> = file.deserialize().collect::<Result<_, _>>().unwrap();
         assert_eq!(read, [slice.clone(), slice]);
