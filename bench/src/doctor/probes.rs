@@ -23,7 +23,7 @@ use socket2::SockRef;
 use crate::clock::Stopwatch;
 
 /// Samples of a time: the fewest of which a 99th percentile may be told.
-const SAMPLES: usize = 1000;
+const SAMPLES: u64 = 1000;
 /// A probe ends after this time with the samples it has.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 /// One synced write.
@@ -101,15 +101,36 @@ pub(super) fn timer_lag_ns() -> io::Result<Quantiles> {
 }
 
 fn sample(mut take: impl FnMut(usize) -> io::Result<Duration>) -> io::Result<Quantiles> {
-    let mut histogram = Histogram::<u64>::new(3).expect("three significant digits are allowed");
-    let watch = Stopwatch::start();
-    for turn in 0..SAMPLES {
-        histogram.saturating_record(take(turn)?.as_nanos() as u64);
-        if watch.elapsed() > PROBE_TIME_MAX {
-            break;
-        }
+    let mut samples = Samples::start();
+    while samples.wants_more() {
+        samples.take(take(samples.histogram.len() as usize)?);
     }
-    Ok(Quantiles::of(&histogram))
+    Ok(samples.quantiles())
+}
+
+/// Gathers times until there are enough or it has taken too long.
+pub(super) struct Samples {
+    histogram: Histogram<u64>,
+    watch: Stopwatch,
+}
+
+impl Samples {
+    pub(super) fn start() -> Self {
+        let histogram = Histogram::new(3).expect("three significant digits are allowed");
+        Self { histogram, watch: Stopwatch::start() }
+    }
+
+    pub(super) fn wants_more(&self) -> bool {
+        self.histogram.len() < SAMPLES && self.watch.elapsed() <= PROBE_TIME_MAX
+    }
+
+    pub(super) fn take(&mut self, time: Duration) {
+        self.histogram.saturating_record(time.as_nanos() as u64);
+    }
+
+    pub(super) fn quantiles(&self) -> Quantiles {
+        Quantiles::of(&self.histogram)
+    }
 }
 
 /// Bytes that this user may still write below a folder.
@@ -130,7 +151,7 @@ mod tests {
     #[test]
     fn a_probe_gives_as_many_samples_as_a_99th_percentile_needs() {
         let times = sample(|turn| Ok(Duration::from_nanos(turn as u64))).unwrap();
-        assert!(times.count == SAMPLES as u64 && times.p99.is_some());
+        assert!(times.count == SAMPLES && times.p99.is_some());
     }
 
     #[test]
