@@ -2,6 +2,7 @@
 //!
 //! Every check gives a value, a verdict and, with a warning, the exact command or the consequence.
 
+mod echo;
 mod probes;
 
 use std::path::Path;
@@ -25,6 +26,8 @@ const SYNC_NS_MIN: u64 = 15_000;
 const SYNC_P99_NS_MAX: u64 = 10_000_000;
 /// Timer lag above this is visible in open-loop latencies.
 const TIMER_LAG_P99_NS_MAX: u64 = 500_000;
+/// A round trip over loopback slower than this is not the network's: something keeps the threads from running.
+const ROUND_TRIP_NS_MAX: u64 = 1_000_000;
 /// Bytes of disk that a plan may fill with journals.
 const FREE_DISK_BYTES_MIN: u64 = 4 << 30;
 /// Descriptors that a fleet with its clients may need.
@@ -75,6 +78,7 @@ pub fn examine(data_dir: &Path) -> Diagnosis {
         socket_buffer("UDP receive buffer", "rmem", probes::receive_buffer_bytes(SOCKET_BUFFER_BYTES)),
         socket_buffer("UDP send buffer", "wmem", probes::send_buffer_bytes(SOCKET_BUFFER_BYTES)),
         offload(probes::offload_segments()),
+        round_trip(echo::round_trip_ns()),
         disk_sync(&machine.filesystem, probes::fdatasync_ns(data_dir)),
         timer_lag(probes::timer_lag_ns()),
         free_disk(probes::free_disk_bytes(data_dir)),
@@ -162,6 +166,22 @@ fn offload(segments: std::io::Result<(usize, usize)>) -> Check {
                 value,
                 gso > 1 && gro > 1,
                 "no GSO or GRO: QUIC bulk transfer is 2 to 4 times slower; use a kernel since 5.0",
+            )
+        }
+    }
+}
+
+fn round_trip(times: std::io::Result<Quantiles>) -> Check {
+    let name = "QUIC echo of 64 B";
+    match times {
+        Err(error) => Check::failed(name, &error),
+        Ok(times) => {
+            let well = times.p50.is_some_and(|p50| p50 <= ROUND_TRIP_NS_MAX);
+            Check::new(
+                name,
+                median_and_tail(&times),
+                well,
+                "no protocol can be faster than this: free a processor",
             )
         }
     }

@@ -184,7 +184,7 @@ mod tests {
 
     fn record(class: &str, kind: LatencyKind, values: &[u64]) -> LatencyRecord {
         let mut histogram = Histogram::new(3).expect("3 digits are allowed");
-        values.iter().for_each(|value| histogram.saturating_record(*value));
+        values.iter().for_each(|value| histogram.record(*value).expect("the histogram grows"));
         let (start, length) = (Duration::from_millis(1_250), Duration::from_secs(5));
         LatencyRecord { key: cell().key(), class: class.to_owned(), kind, start, length, histogram }
     }

@@ -116,7 +116,8 @@ pub(super) struct Samples {
 
 impl Samples {
     pub(super) fn start() -> Self {
-        let histogram = Histogram::new(3).expect("three significant digits are allowed");
+        let longest_ns = 2 * PROBE_TIME_MAX.as_nanos() as u64;
+        let histogram = Histogram::new_with_max(longest_ns, 3).expect("bounds and digits are allowed");
         Self { histogram, watch: Stopwatch::start() }
     }
 
@@ -150,8 +151,10 @@ mod tests {
 
     #[test]
     fn a_probe_gives_as_many_samples_as_a_99th_percentile_needs() {
-        let times = sample(|turn| Ok(Duration::from_nanos(turn as u64))).unwrap();
-        assert!(times.count == SAMPLES && times.p99.is_some());
+        let times = sample(|turn| Ok(Duration::from_millis(turn as u64))).unwrap();
+        assert_eq!(times.count, SAMPLES);
+        let p99_ms = times.p99.expect("there are enough samples") / 1_000_000;
+        assert!((985..=995).contains(&p99_ms), "{p99_ms}");
     }
 
     #[test]
