@@ -3,21 +3,24 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `draft` | a plan's text, read with the line of everything in it, and written again |
+//! | `scalar` | one value and its reading within bounds |
 //! | `point` | one cell after expansion: one system under one load, and the checks of every parameter |
 //! | `load` | `closed:64`, `open:20000/constant`, `open:10%` |
 
 mod draft;
 mod load;
 mod point;
+mod scalar;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-pub use draft::{Draft, PlanError, Scalar};
+pub use draft::{Draft, PlanError};
 pub use load::{Load, Rate, Spacing};
 pub use point::{KeyDistribution, Point, System};
+pub use scalar::Scalar;
 
 /// The plans inside the program, by name.
 const EMBEDDED: [(&str, &str); 3] = [
