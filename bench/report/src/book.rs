@@ -1,0 +1,250 @@
+//! The generated blocks of the README files, derived from the committed runs, and whether they are stale.
+//!
+//! | block | what it shows |
+//! |---|---|
+//! | `table PLAN` | the newest usable run of the plan |
+//! | `ratios PLAN` | its systems over the unreplicated floor, paired by round |
+//! | `runs` | every run there is |
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Run, RunError, Status,
+    layout::{Entry, Layout},
+    markdown::{self, BlockError, Blocks},
+    numbers::{or_absent, range, ratio},
+    ratios::{FLOOR, Metric, paired},
+    rows::rows,
+};
+
+/// The files with generated blocks, from the repository's root. One that is missing has none.
+pub const FILES: [&str; 2] = ["README.md", "results/README.md"];
+/// The folder of results, from the repository's root.
+pub const RESULTS: &str = "results";
+
+/// Why the book could not be derived.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// A run cannot be read: `qlab results validate` says more.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file cannot be read or written.
+    #[error("{path}: {reason}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// A file's markers do not pair.
+    #[error("{path}: {reason}")]
+    Markers {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: BlockError,
+    },
+    /// A block asks for what there is not.
+    #[error("{path}: block {name:?}: {reason}")]
+    Block {
+        /// Where.
+        path: PathBuf,
+        /// The block.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A block whose text is not what the runs say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The file.
+    pub path: PathBuf,
+    /// The block.
+    pub name: String,
+}
+
+/// What to do about stale blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Leave the files alone.
+    Check,
+    /// Write the files anew.
+    Write,
+}
+
+/// Derives every generated block under the repository's root; returns those that were stale.
+pub fn refresh(root: &Path, mode: Mode) -> Result<Vec<Stale>, BookError> {
+    let runs = Run::read_all(&root.join(RESULTS))?;
+    let mut stale = Vec::new();
+    for path in FILES.map(|file| root.join(file)) {
+        if path.exists() {
+            stale.extend(refresh_file(&path, &runs, mode)?);
+        }
+    }
+    Ok(stale)
+}
+
+fn refresh_file(path: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, BookError> {
+    let io = |reason| BookError::Io { path: path.to_owned(), reason };
+    let text = fs::read_to_string(path).map_err(io)?;
+    let blocks =
+        Blocks::parse(&text).map_err(|reason| BookError::Markers { path: path.to_owned(), reason })?;
+    let derive = |name: &str| {
+        block(name, runs).map_err(|reason| BookError::Block {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            reason,
+        })
+    };
+    let bodies = blocks.iter().map(|(name, _)| derive(name)).collect::<Result<Vec<_>, _>>()?;
+    let outdated = blocks.iter().zip(&bodies).filter(|((_, old), new)| old != new);
+    let stale: Vec<Stale> =
+        outdated.map(|((name, _), _)| Stale { path: path.to_owned(), name: name.to_owned() }).collect();
+    if mode == Mode::Write && !stale.is_empty() {
+        let mut bodies = bodies.into_iter();
+        fs::write(path, blocks.render(|_| bodies.next().unwrap_or_default())).map_err(io)?;
+    }
+    Ok(stale)
+}
+
+/// The text of one block.
+fn block(name: &str, runs: &[Run]) -> Result<String, String> {
+    match name.split_whitespace().collect::<Vec<_>>()[..] {
+        ["table", plan] => {
+            newest(plan, runs).map(|run| markdown::table(&Layout::of(&run.cells)) + &origin(run))
+        }
+        ["ratios", plan] => newest(plan, runs).map(|run| markdown::table(&ratios(run)) + &origin(run)),
+        ["runs"] => Ok(markdown::table(&list(runs))),
+        _ => Err("there are the blocks \"table PLAN\", \"ratios PLAN\" and \"runs\"".to_owned()),
+    }
+}
+
+/// The newest run of a plan that may stand in a table: complete, neither withdrawn nor superseded.
+fn newest<'a>(plan: &str, runs: &'a [Run]) -> Result<&'a Run, String> {
+    let superseded =
+        |run: &Run| runs.iter().any(|by| by.manifest.supersedes.as_ref() == Some(&run.manifest.run));
+    let usable =
+        runs.iter().filter(|run| run.manifest.plan == plan && run.manifest.is_usable() && !superseded(run));
+    usable
+        .max_by_key(|run| &run.manifest.run)
+        .ok_or_else(|| format!("no complete run of the plan {plan:?} is in results"))
+}
+
+/// Where a table's numbers come from.
+fn origin(run: &Run) -> String {
+    let manifest = &run.manifest;
+    let (code, machine) = (&manifest.code, &manifest.machine);
+    let commit: String = code.git_commit.chars().take(8).collect();
+    format!(
+        "\n`{}` run `{}` on {} ({} cores), commit `{commit}`{}. {}.\n",
+        manifest.plan,
+        manifest.run,
+        machine.cpu_model,
+        machine.cores,
+        if code.git_dirty { " with changes" } else { "" },
+        manifest.summary.in_words()
+    )
+}
+
+/// Each system over the floor: median and range of the per-round ratios.
+fn ratios(run: &Run) -> Layout {
+    let entry = |row: &crate::rows::Row<'_>, metric| {
+        let ratio_of = paired(&run.cells, &row.first.cell, &row.first.system, FLOOR, metric);
+        let spread = ratio_of.spread;
+        let value = or_absent(spread.map(|spread| spread.median), ratio)
+            + if ratio_of.usable { "" } else { " (suspect)" };
+        let detail = spread.map_or_else(String::new, |spread| range(spread.min, spread.max, ratio));
+        Entry { value, detail, is_number: true }
+    };
+    let word = |text: &str| Entry { value: text.to_owned(), ..Entry::default() };
+    let compared = rows(&run.cells);
+    let compared = compared.iter().filter(|row| !row.is_floor());
+    let rows = compared.map(|row| {
+        let names = [word(&row.first.cell), word(&format!("{} ÷ {FLOOR}", row.first.system))];
+        names.into_iter().chain(Metric::ALL.map(|metric| entry(row, metric))).collect()
+    });
+    let headings = ["cell", "systems"].into_iter().chain(Metric::ALL.map(Metric::name)).collect();
+    Layout {
+        headings,
+        rows: rows.collect(),
+        caption: "Median and min–max of the ratios of each round.".to_owned(),
+    }
+}
+
+fn list(runs: &[Run]) -> Layout {
+    let word = |text: String| Entry { value: text, ..Entry::default() };
+    let rows = runs.iter().map(|run| {
+        let manifest = &run.manifest;
+        let status = match (&manifest.withdrawn, manifest.status) {
+            (Some(reason), _) => format!("withdrawn: {reason}"),
+            (None, Status::Complete) => "complete".to_owned(),
+            (None, Status::Interrupted) => "interrupted".to_owned(),
+        };
+        let machine = format!("`{}` {}", manifest.machine_key, manifest.machine.cpu_model);
+        let names = [manifest.plan.clone(), format!("`{}`", manifest.run), machine];
+        names.into_iter().chain([status, manifest.summary.in_words()]).map(word).collect()
+    });
+    let headings = vec!["plan", "run", "machine", "status", "verdicts and validity"];
+    Layout { headings, rows: rows.collect(), caption: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{sample_run, write_run};
+
+    fn book(readme: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("README.md"), readme).unwrap();
+        write_run(&root.path().join(RESULTS), "floor", &sample_run());
+        root
+    }
+
+    fn marked(name: &str) -> String {
+        format!("<!-- qlab:begin {name} -->\n<!-- qlab:end {name} -->\n")
+    }
+
+    #[test]
+    fn a_check_names_stale_blocks_and_a_write_mends_them() {
+        let root = book(&["table floor", "ratios floor", "runs"].map(marked).concat());
+        let stale = |mode| -> Vec<String> {
+            refresh(root.path(), mode).unwrap().into_iter().map(|stale| stale.name).collect()
+        };
+        let all = ["table floor", "ratios floor", "runs"];
+        assert_eq!(stale(Mode::Check), all);
+        assert_eq!(stale(Mode::Check), all, "a check leaves the files alone");
+        assert_eq!(stale(Mode::Write), all);
+        assert!(stale(Mode::Check).is_empty());
+        let text = fs::read_to_string(root.path().join("README.md")).unwrap();
+        assert!(text.contains("raft ÷ unreplicated") && text.contains("0.50×"), "{text}");
+        fs::write(root.path().join("README.md"), text.replace("0.50×", "0.90×")).unwrap();
+        assert_eq!(stale(Mode::Check), ["table floor", "ratios floor"]);
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_derived_says_why() {
+        let error = |name| refresh(book(&marked(name)).path(), Mode::Check).unwrap_err().to_string();
+        assert!(error("table quick").contains("no complete run of the plan \"quick\""));
+        assert!(error("chart floor").contains("there are the blocks"));
+    }
+
+    #[test]
+    fn a_run_that_another_supersedes_is_not_shown() {
+        let root = book(&marked("table floor"));
+        let results = root.path().join(RESULTS);
+        let mut runs = Run::read_all(&results).unwrap();
+        let old = runs[0].manifest.run.clone();
+        let mut newer = runs[0].clone();
+        newer.manifest.run = "0".into();
+        newer.manifest.supersedes = Some(old);
+        runs.push(newer);
+        assert_eq!(newest("floor", &runs).unwrap().manifest.run, "0");
+        runs[1].manifest.withdrawn = Some("wrong clock".into());
+        assert!(newest("floor", &runs).is_err());
+    }
+}

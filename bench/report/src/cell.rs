@@ -1,0 +1,329 @@
+//! One row of results: a system under a load, once.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Quantiles;
+
+/// What one system did under one load, once. Field names carry their units and are a contract with readers of `--json`
+/// and of `cells.csv`. `None` (`null`, an empty CSV field) means "could not be measured"; it is never written as 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Name of the system under test, as on the command line.
+    pub system: String,
+    /// The plan's cell with the parameters that vary in it, such as `reads/raft.reads=lease`; equal for all systems
+    /// that are compared in it. Never holds a space, a comma or `|`.
+    pub cell: String,
+    /// The round this was measured in, from 1. Systems are compared within a round.
+    pub round: u32,
+    /// The repeat within the round, from 1.
+    pub repeat: u32,
+
+    /// Replica processes.
+    pub replicas: u32,
+    /// What a write has survived when it is acknowledged.
+    pub durability: Durability,
+    /// Bytes of one value.
+    pub value_bytes: u64,
+    /// Share of reads among the operations, 0 to 1.
+    pub read_fraction: f64,
+    /// Keys that the load touches.
+    pub keys: u64,
+    /// How keys are chosen: `uniform`, `zipf:0.99`, `latest`.
+    pub key_distribution: String,
+    /// The load as the plan has it: `closed:64`, `open:20000`, `open:20000/constant`, `open:10%`.
+    pub load: String,
+    /// Client connections.
+    pub connections: u32,
+    /// Time cut from the start, in milliseconds.
+    pub warmup_ms: u64,
+    /// Time measured, in milliseconds.
+    pub measure_ms: u64,
+    /// Seed of the load's tape.
+    pub seed: u64,
+    /// Protocol switches by name, such as `raft.reads` to `lease`. Names and values are never empty.
+    #[serde(default)]
+    pub switches: BTreeMap<String, String>,
+
+    /// Operations per second that were due; `None` for a closed loop, which offers what is answered.
+    pub offered_per_s: Option<f64>,
+    /// Operations per second answered.
+    pub throughput_per_s: Option<f64>,
+    /// Intended start to reply.
+    pub response_ns: Quantiles,
+    /// Sent to reply.
+    pub service_ns: Quantiles,
+    /// Intended start to sent: what the generator itself added.
+    pub lag_ns: Quantiles,
+    /// Operations refused or failed for certain.
+    pub errors: u64,
+    /// Operations whose outcome is unknown for ever: timed out, or cut by the end.
+    pub unknown: u64,
+
+    /// Processor time of all processes per operation, in microseconds.
+    pub cpu_us_per_op: Option<f64>,
+    /// The same by role.
+    #[serde(default)]
+    pub cpu_us_per_op_by_role: CpuByRole,
+    /// Disk syncs of all replicas per operation.
+    pub fsyncs_per_op: Option<f64>,
+    /// Messages between replicas and with clients, per operation.
+    pub messages_per_op: Option<f64>,
+    /// Bytes of those messages, per operation.
+    pub bytes_per_op: Option<f64>,
+
+    /// Was it right?
+    pub verdict: Verdict,
+    /// Operations that the verdict rests on.
+    pub judged_ops: u64,
+    /// Is it a measurement?
+    pub validity: Validity,
+    /// Why it is not, or may not be.
+    pub reasons: Vec<Reason>,
+}
+
+impl Cell {
+    /// What tells this row from every other of its run.
+    pub fn key(&self) -> CellKey {
+        CellKey {
+            cell: self.cell.clone(),
+            system: self.system.clone(),
+            round: self.round,
+            repeat: self.repeat,
+        }
+    }
+
+    /// Whether this row may stand in a comparison: measured properly and judged right.
+    pub fn is_usable(&self) -> bool {
+        self.validity == Validity::Valid && self.verdict.holds()
+    }
+
+    /// Whether clients wait for replies before they send more.
+    pub fn is_closed_loop(&self) -> bool {
+        self.load.starts_with("closed:")
+    }
+}
+
+/// What tells one row of a run from all others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellKey {
+    /// [`Cell::cell`].
+    pub cell: String,
+    /// [`Cell::system`].
+    pub system: String,
+    /// [`Cell::round`].
+    pub round: u32,
+    /// [`Cell::repeat`].
+    pub repeat: u32,
+}
+
+impl fmt::Display for CellKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} round {} repeat {}", self.cell, self.system, self.round, self.repeat)
+    }
+}
+
+/// Processor time per operation of each role, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuByRole {
+    /// All load generators together.
+    pub client: Option<f64>,
+    /// The replica that orders.
+    pub leader: Option<f64>,
+    /// The mean of the other replicas.
+    pub follower: Option<f64>,
+}
+
+/// What a write has survived when it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Loss of power: it is on stable storage.
+    Fdatasync,
+    /// The end of the process: the kernel has it.
+    Buffered,
+    /// Nothing.
+    Memory,
+}
+
+impl Durability {
+    /// All classes, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Fdatasync, Self::Buffered, Self::Memory];
+
+    /// The name used in plans and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fdatasync => "fdatasync",
+            Self::Buffered => "buffered",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Was the measured run right?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The history is linearizable, and all replicas applied the same.
+    Linearizable,
+    /// All replicas applied the same.
+    Agreement,
+    /// All replicas ended in the same state.
+    Converged,
+    /// The judge's budget ran out.
+    Unknown,
+    /// Nobody judged.
+    Unchecked,
+    /// A guarantee was broken.
+    #[serde(rename = "VIOLATED")]
+    Violated,
+}
+
+impl Verdict {
+    /// The name used in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linearizable => "linearizable",
+            Self::Agreement => "agreement",
+            Self::Converged => "converged",
+            Self::Unknown => "unknown",
+            Self::Unchecked => "unchecked",
+            Self::Violated => "VIOLATED",
+        }
+    }
+
+    /// Whether a guarantee was judged and found kept.
+    pub fn holds(self) -> bool {
+        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged)
+    }
+}
+
+/// Is it a measurement? In rising order of doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Validity {
+    /// Yes.
+    Valid,
+    /// Perhaps: shown, never ranked.
+    Suspect,
+    /// No: shown, never ranked.
+    Invalid,
+}
+
+impl Validity {
+    /// The name used in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::Suspect => "SUSPECT",
+            Self::Invalid => "INVALID",
+        }
+    }
+}
+
+/// Why a row is no measurement, or may be none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// The load generator was the bottleneck.
+    GeneratorBound,
+    /// Requests left later than they were due.
+    LateSend,
+    /// Throughput or latency still moved while it was measured.
+    NotSteady,
+    /// Too many operations failed.
+    Errors,
+    /// Too few operations for the quantiles asked for.
+    LowSamples,
+    /// Something else used the machine.
+    MachineBusy,
+    /// The clock was not good enough.
+    Clock,
+    /// No verdict.
+    Unchecked,
+}
+
+impl Reason {
+    /// Every code, as it is written in files.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::GeneratorBound, "GENERATOR_BOUND"),
+        (Self::LateSend, "LATE_SEND"),
+        (Self::NotSteady, "NOT_STEADY"),
+        (Self::Errors, "ERRORS"),
+        (Self::LowSamples, "LOW_SAMPLES"),
+        (Self::MachineBusy, "MACHINE_BUSY"),
+        (Self::Clock, "CLOCK"),
+        (Self::Unchecked, "UNCHECKED"),
+    ];
+
+    /// The code as it is written in files.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// What `--json` prints of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The folder written, or `None` when nothing was kept.
+    pub run_dir: Option<PathBuf>,
+    /// All rows.
+    pub cells: Vec<Cell>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{any_cell, cell};
+
+    #[test]
+    fn the_names_of_the_json_contract_are_all_there() {
+        let json =
+            serde_json::to_value(Output { run_dir: Some("results/x".into()), cells: vec![cell()] }).unwrap();
+        let row = &json["cells"][0];
+        for name in "system replicas durability value_bytes load offered_per_s throughput_per_s response_ns service_ns \
+                     lag_ns errors unknown cpu_us_per_op fsyncs_per_op messages_per_op bytes_per_op verdict judged_ops \
+                     validity reasons"
+            .split_whitespace()
+        {
+            assert!(row.get(name).is_some(), "{name} is missing");
+        }
+        for name in ["p50", "p90", "p99", "p999", "max", "count"] {
+            assert!(row["response_ns"].get(name).is_some(), "{name} is missing");
+        }
+        assert_eq!(json["run_dir"], "results/x");
+    }
+
+    #[test]
+    fn names_in_tables_are_the_names_in_files() {
+        Reason::ALL.iter().for_each(|(reason, name)| {
+            assert_eq!(serde_json::to_value(reason).unwrap(), *name);
+            assert_eq!(reason.name(), *name);
+        });
+        Durability::ALL
+            .iter()
+            .for_each(|class| assert_eq!(serde_json::to_value(class).unwrap(), class.name()));
+        for verdict in [Verdict::Linearizable, Verdict::Unknown, Verdict::Violated] {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.name());
+        }
+        assert_eq!(serde_json::to_value(Validity::Suspect).unwrap(), Validity::Suspect.name());
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_ignored() {
+        let mut json = serde_json::to_value(cell()).unwrap();
+        json["allocations_per_op"] = 3.into();
+        assert_eq!(serde_json::from_value::<Cell>(json).unwrap(), cell());
+    }
+
+    proptest! {
+        #[test]
+        fn a_cell_survives_json(cell in any_cell()) {
+            let text = serde_json::to_string(&cell).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Cell>(&text).unwrap(), cell);
+        }
+    }
+}

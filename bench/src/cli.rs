@@ -1,0 +1,282 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use qlab_report::Durability;
+
+use crate::plan::{Draft, Plan, PlanError, Scalar, System};
+
+const EXAMPLES: &str = "\
+Examples:
+  qlab                                            the plan quick: is everything alive?
+  qlab run floor                                  what replication costs, five shuffled rounds
+  qlab run --system raft --load closed:256        one cell, made of flags
+  qlab run floor --value-bytes 1024 --repeats 3   a plan with a change
+  qlab check history.jsonl --model kv             judge somebody else's history
+  qlab doctor                                     what this machine can do, and what to change
+
+Exit code: 0 when every verdict holds, 1 when one is violated or something failed, 2 when one is unknown or for wrong usage.";
+
+const RUN_EXAMPLES: &str = "\
+Without PLAN, flags that describe a cell make a plan of one cell for each system; without any, it is the plan quick.
+With PLAN, flags replace the plan's values in every cell.
+
+Loads:
+  closed:64               64 requests outstanding; a reply lets the next one go
+  open:20000              20,000 operations due per second, Poisson; latency counts from when each was due
+  open:20000/constant     the same with equal gaps
+  open:10%                a share of another cell's throughput; in plans only, with percent_of
+
+Examples:
+  qlab run
+  qlab run floor --out /data/results
+  qlab run my-plan.toml --json
+  qlab run --system raft --system unreplicated --read-fraction 0.95 --key-distribution zipf:0.99 --load open:5000";
+
+/// A laboratory for replication protocols: every number with its verdict.
+#[derive(Debug, Parser)]
+#[command(name = "qlab", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; nothing runs the plan quick.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Measure and judge systems, as a plan or flags say.
+    Run(Box<RunArgs>),
+    /// Judge a history: was what the clients saw possible?
+    Check(CheckArgs),
+    /// Look into a replica's journal.
+    #[command(subcommand)]
+    Journal(JournalVerb),
+    /// Tell what this machine can do for measurements, and what to change.
+    Doctor(DoctorArgs),
+    /// Derive the generated blocks of README.md and results/README.md from the committed runs.
+    Book(BookArgs),
+    /// Work on result folders.
+    #[command(subcommand)]
+    Results(ResultsVerb),
+}
+
+/// Flags of `run`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// A plan's name, or the path of a .toml file.
+    pub plan: Option<String>,
+    /// System under test; may be given several times.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(System::ALL.map(System::name)))]
+    pub system: Vec<String>,
+    /// Replicas, 1 to 63; the unreplicated server always has one.
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<i64>,
+    /// What a write has survived when it is acknowledged: loss of power, the end of the process, nothing.
+    #[arg(long, value_parser = PossibleValuesParser::new(Durability::ALL.map(Durability::name)))]
+    pub durability: Option<String>,
+    /// Bytes of one value, 8 to 524288 [default: 256].
+    #[arg(long, value_name = "BYTES")]
+    pub value_bytes: Option<i64>,
+    /// Share of reads, 0 to 1 [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    pub read_fraction: Option<f64>,
+    /// Keys that the load touches [default: 10000].
+    #[arg(long, value_name = "N")]
+    pub keys: Option<i64>,
+    /// uniform, latest or zipf:S [default: uniform].
+    #[arg(long, value_name = "HOW")]
+    pub key_distribution: Option<String>,
+    /// How requests arrive; see below [default: closed:64].
+    #[arg(long)]
+    pub load: Option<String>,
+    /// Client connections [default: 4].
+    #[arg(long, value_name = "N")]
+    pub connections: Option<i64>,
+    /// Time cut from the start of each cell [default: 2s].
+    #[arg(long, value_name = "TIME")]
+    pub warmup: Option<String>,
+    /// Time measured in each cell [default: 5s].
+    #[arg(long, value_name = "TIME")]
+    pub measure: Option<String>,
+    /// How often every cell is measured; each time is one row [default: 1].
+    #[arg(long, value_name = "N")]
+    pub repeats: Option<i64>,
+    /// Seed of orders and loads [default: 7].
+    #[arg(long)]
+    pub seed: Option<i64>,
+    /// Folder of results.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub out: PathBuf,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// A history: JSON lines in real-time order, such as
+    /// {"process": 3, "type": "invoke", "f": "put", "key": "k", "value": 1, "time": 17}.
+    pub file: PathBuf,
+    /// What the history is of.
+    #[arg(long, default_value = "kv", value_parser = ["kv", "register", "cas-register", "append", "mutex", "set", "write-once"])]
+    pub model: String,
+    /// Print one JSON object: verdict, operations, witness.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with a journal.
+#[derive(Debug, Subcommand)]
+pub enum JournalVerb {
+    /// Print the segments and records of a journal, and where it ends.
+    Inspect {
+        /// The journal's folder.
+        dir: PathBuf,
+    },
+}
+
+/// Flags of `doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    /// Where replicas will keep their journals; tested by writing there.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub data_dir: PathBuf,
+}
+
+/// Flags of `book`.
+#[derive(Args, Clone, Debug)]
+pub struct BookArgs {
+    /// Change nothing; name the blocks that are stale and end with code 1 if there is one.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// What to do with results.
+#[derive(Debug, Subcommand)]
+pub enum ResultsVerb {
+    /// Check every run: shape, hashes, rising quantiles, and that histograms and rows agree.
+    Validate {
+        /// The folder of results.
+        #[arg(default_value = "results")]
+        dir: PathBuf,
+    },
+}
+
+impl RunArgs {
+    /// The plan that these flags ask for.
+    pub fn plan(&self) -> Result<Plan, PlanError> {
+        let cell = self.cell_flags();
+        let mut draft = match &self.plan {
+            Some(plan) => Plan::draft(plan)?,
+            None if cell.is_empty() => Plan::draft("quick")?,
+            None => one_cell(),
+        };
+        for (key, values) in cell.into_iter().chain(self.plan_flags()) {
+            draft.set(key, values);
+        }
+        draft.drop_foreign_switches();
+        draft.finish()
+    }
+
+    /// The flags that describe a cell, as the plan's keys.
+    fn cell_flags(&self) -> Vec<(&'static str, Vec<Scalar>)> {
+        let systems: Vec<Scalar> = self.system.iter().cloned().map(Scalar::Text).collect();
+        let one = |key, value: Option<Scalar>| (key, Vec::from_iter(value));
+        let flags = [
+            ("system", systems),
+            one("replicas", self.replicas.map(Scalar::Integer)),
+            one("durability", self.durability.clone().map(Scalar::Text)),
+            one("value_bytes", self.value_bytes.map(Scalar::Integer)),
+            one("read_fraction", self.read_fraction.map(Scalar::Real)),
+            one("keys", self.keys.map(Scalar::Integer)),
+            one("key_distribution", self.key_distribution.clone().map(Scalar::Text)),
+            one("load", self.load.clone().map(Scalar::Text)),
+            one("connections", self.connections.map(Scalar::Integer)),
+        ];
+        flags.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+    }
+
+    /// The flags that describe the whole plan, as the plan's keys.
+    fn plan_flags(&self) -> impl Iterator<Item = (&'static str, Vec<Scalar>)> {
+        let flags = [
+            ("warmup", self.warmup.clone().map(Scalar::Text)),
+            ("measure", self.measure.clone().map(Scalar::Text)),
+            ("rounds", self.repeats.map(Scalar::Integer)),
+            ("seed", self.seed.map(Scalar::Integer)),
+        ];
+        flags.into_iter().filter_map(|(key, value)| Some((key, vec![value?])))
+    }
+}
+
+/// Flags alone measure Raft beside its floor, unless they name systems.
+fn one_cell() -> Draft {
+    let mut draft = Draft::one_cell();
+    let systems = [System::Unreplicated, System::Raft];
+    draft.set("system", systems.map(|system| Scalar::Text(system.name().to_owned())).to_vec());
+    draft
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn plan(line: &str) -> Plan {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
+        let Some(Verb::Run(args)) = cli.verb else { panic!("{line} is no run") };
+        args.plan().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn refusal(line: &str) -> String {
+        Cli::try_parse_from(line.split_whitespace()).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_verb_is_allowed() {
+        assert!(Cli::try_parse_from(["qlab"]).unwrap().verb.is_none());
+    }
+
+    #[test]
+    fn flags_alone_make_one_cell_for_each_system() {
+        let plan = plan("qlab run --replicas 5 --load open:100/constant --read-fraction 1");
+        let systems: Vec<_> = plan.points.iter().map(|point| (point.system, point.replicas)).collect();
+        assert_eq!(systems, [(System::Unreplicated, 1), (System::Raft, 5)]);
+        assert_eq!((&plan.name[..], &plan.points[0].cell[..]), ("command-line", "cell"));
+        assert!(plan.points.iter().all(|point| point.read_fraction == 1.0));
+    }
+
+    #[test]
+    fn flags_replace_the_values_of_a_plan() {
+        let plan = plan("qlab run floor --system raft --value-bytes 1024 --repeats 2 --measure 1s");
+        assert!(plan.points.iter().all(|point| point.value_bytes == 1024 && point.system == System::Raft));
+        assert_eq!((plan.rounds, plan.measure.as_secs(), &plan.name[..]), (2, 1, "floor"));
+    }
+
+    #[test]
+    fn times_and_repeats_alone_change_the_quick_plan() {
+        assert_eq!((plan("qlab run --repeats 3").rounds, &plan("qlab run").name[..]), (3, "quick"));
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_right_ones() {
+        let system = refusal("qlab run --system rafft");
+        assert!(system.contains("'rafft'") && system.contains("unreplicated, raft, etcd"), "{system}");
+        assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));
+        assert!(refusal("qlab check x --model queue").contains("write-once"));
+        assert!(refusal("qlab run --replica 3").contains("--replicas"));
+        assert!(refusal("qlab rum").contains("run"));
+    }
+}

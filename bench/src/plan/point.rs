@@ -1,0 +1,221 @@
+//! One cell after expansion: one system under one load. Every parameter is checked here, wherever it was written.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use qlab_report::Durability;
+
+use super::{Load, Rate, Scalar};
+
+/// Replicas of one system.
+const REPLICAS_MAX: i64 = 63;
+/// Bytes of one value; the smallest holds a number that tells writes apart.
+const VALUE_BYTES: (i64, i64) = (8, 512 << 10);
+/// Keys that a load touches.
+const KEYS_MAX: i64 = 1 << 31;
+/// Client connections.
+const CONNECTIONS_MAX: i64 = 1024;
+/// Exponent of a zipf distribution.
+const SKEW_MAX: f64 = 10.0;
+
+/// One system under one load: what is measured once in every round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The cell's name and what varies in it; equal for systems that are compared.
+    pub cell: String,
+    /// The system under test.
+    pub system: System,
+    /// Replica processes; always 1 of the unreplicated server, whatever the plan says for the others.
+    pub replicas: u32,
+    /// What an acknowledged write has survived.
+    pub durability: Durability,
+    /// Bytes of one value.
+    pub value_bytes: u32,
+    /// Share of reads, 0 to 1.
+    pub read_fraction: f64,
+    /// Keys.
+    pub keys: u32,
+    /// How keys are chosen.
+    pub key_distribution: KeyDistribution,
+    /// How requests arrive.
+    pub load: Load,
+    /// The cell that a percentage in `load` is of; there exactly if `load` has one.
+    pub percent_of: Option<String>,
+    /// Client connections.
+    pub connections: u32,
+    /// The protocol's own switches, such as `raft.reads`, for its own crate to check.
+    pub switches: BTreeMap<String, String>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum System {
+    /// One server, no peers: the floor.
+    Unreplicated,
+    /// Raft.
+    Raft,
+    /// The program `etcd`, if it is installed.
+    Etcd,
+}
+
+impl System {
+    /// All systems.
+    pub const ALL: [Self; 3] = [Self::Unreplicated, Self::Raft, Self::Etcd];
+
+    /// The name on the command line, in plans and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreplicated => "unreplicated",
+            Self::Raft => "raft",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
+impl FromStr for System {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::name).join(", ");
+        let known = Self::ALL.into_iter().find(|system| system.name() == text);
+        known.ok_or_else(|| format!("there is no system {text:?}; there are {names}"))
+    }
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How keys are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KeyDistribution {
+    /// Each key as often as any other.
+    Uniform,
+    /// Key k with weight 1/kˢ.
+    Zipf {
+        /// The exponent s, above 0.
+        skew: f64,
+    },
+    /// The most recently written keys most often.
+    Latest,
+}
+
+impl FromStr for KeyDistribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let skew =
+            || text.strip_prefix("zipf:")?.parse().ok().filter(|skew| *skew > 0.0 && *skew <= SKEW_MAX);
+        match text {
+            "uniform" => Ok(Self::Uniform),
+            "latest" => Ok(Self::Latest),
+            _ => skew().map(|skew| Self::Zipf { skew }).ok_or_else(|| {
+                format!("{text:?} is no distribution of keys: write uniform, latest or zipf:S with S above 0, at most {SKEW_MAX}")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for KeyDistribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform => f.write_str("uniform"),
+            Self::Zipf { skew } => write!(f, "zipf:{skew}"),
+            Self::Latest => f.write_str("latest"),
+        }
+    }
+}
+
+impl Point {
+    /// The keys of a cell besides its name and the tables of switches.
+    pub(super) const KEYS: [&'static str; 10] = [
+        "system",
+        "replicas",
+        "durability",
+        "value_bytes",
+        "read_fraction",
+        "keys",
+        "key_distribution",
+        "load",
+        "percent_of",
+        "connections",
+    ];
+
+    /// The point that a cell without any key would be.
+    pub(super) fn new(cell: String) -> Self {
+        Self {
+            cell,
+            system: System::Raft,
+            replicas: 3,
+            durability: Durability::Fdatasync,
+            value_bytes: 256,
+            read_fraction: 0.0,
+            keys: 10_000,
+            key_distribution: KeyDistribution::Uniform,
+            load: Load::Closed { outstanding: 64 },
+            percent_of: None,
+            connections: 4,
+            switches: BTreeMap::new(),
+        }
+    }
+
+    /// Sets one parameter; the error says what is allowed.
+    pub(super) fn set(&mut self, key: &str, value: &Scalar) -> Result<(), String> {
+        match key {
+            "system" => self.system = value.word()?,
+            "replicas" => self.replicas = value.whole((1, REPLICAS_MAX))?,
+            "durability" => self.durability = durability(value)?,
+            "value_bytes" => self.value_bytes = value.whole(VALUE_BYTES)?,
+            "read_fraction" => self.read_fraction = value.real((0.0, 1.0))?,
+            "keys" => self.keys = value.whole((1, KEYS_MAX))?,
+            "key_distribution" => self.key_distribution = value.word()?,
+            "load" => self.load = value.word()?,
+            "percent_of" => self.percent_of = Some(value.word()?),
+            "connections" => self.connections = value.whole((1, CONNECTIONS_MAX))?,
+            switch => _ = self.switches.insert(switch.to_owned(), switch_value(value)?),
+        }
+        Ok(())
+    }
+
+    /// What holds of a point once all its parameters are set.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        if self.system == System::Unreplicated {
+            self.replicas = 1;
+        }
+        let own = format!("{}.", self.system);
+        self.switches.retain(|name, _| name.starts_with(&own));
+        match (self.is_share(), &self.percent_of) {
+            (true, None) => Err(format!(
+                "load {} needs percent_of = \"CELL\": the cell whose throughput is 100 %",
+                self.load
+            )),
+            (false, Some(_)) => Err(format!("percent_of has no meaning with load {}", self.load)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_share(&self) -> bool {
+        matches!(self.load, Load::Open { rate: Rate::Percent(_), .. })
+    }
+}
+
+fn durability(value: &Scalar) -> Result<Durability, String> {
+    let name: String = value.word()?;
+    let known = Durability::ALL.into_iter().find(|class| class.name() == name);
+    known.ok_or_else(|| {
+        format!(
+            "there is no durability {name:?}; there are {}",
+            Durability::ALL.map(Durability::name).join(", ")
+        )
+    })
+}
+
+/// A switch's value stands in the names of cells.
+fn switch_value(value: &Scalar) -> Result<String, String> {
+    let text = value.to_string();
+    if text.is_empty() || text.contains([' ', ',', '|', '\n']) {
+        return Err(format!("a switch's value cannot be {text:?}: no spaces, commas, bars or line breaks"));
+    }
+    Ok(text)
+}
