@@ -1,0 +1,102 @@
+//! Every constant under QUIC, with its reason.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::congestion::NewRenoConfig;
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+/// Kernel buffers of the UDP socket, each way. The default of 208 KiB turns a burst into loss and loss into congestion
+/// collapse.
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// Datagrams on loopback. Ten of them (what quinn hands to one GSO call) must stay under 65,507 bytes, or the kernel's
+/// refusal is taken for a failed MTU probe and the batch is lost in silence.
+pub(crate) const LOOPBACK_MTU_BYTES: u16 = 6000;
+/// Datagrams elsewhere, to start with: what every path carries.
+pub(crate) const INITIAL_MTU_BYTES: u16 = 1200;
+/// Datagrams elsewhere, if discovery finds that they pass: Ethernet less IPv6 and UDP.
+pub(crate) const ETHERNET_MTU_BYTES: u16 = 1452;
+const _: () = assert!(LOOPBACK_MTU_BYTES as usize * 10 < 65_507);
+
+/// Bytes in flight before the first loss: a cluster's links are short and fat, and slow start would be measured instead.
+const INITIAL_WINDOW_BYTES: u64 = 8 << 20;
+/// Bytes that one stream may hold unread here: several of the largest frames.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes that one connection may hold unread here. With `CLIENTS_MAX` this bounds the memory of all connections.
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Bytes sent and not acknowledged, per connection; what does not fit waits in the bounded queues above.
+const SEND_WINDOW_BYTES: u64 = 8 << 20;
+/// One lane each way and kind: control and bulk.
+const UNI_STREAMS_MAX: u32 = 2;
+/// A client's one conversation.
+const BIDI_STREAMS_MAX: u32 = 1;
+
+/// Round trip assumed before the first measurement: the first retransmission of a handshake comes after three of these.
+const INITIAL_RTT: Duration = Duration::from_millis(20);
+/// Silence after which a connection is given up.
+const IDLE_TIMEOUT_MS: u32 = 10_000;
+/// Silence after which a sign of life is sent: well under a third of the timeout.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long either side lets a handshake take.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
+/// Handshakes going on at a time before strangers must prove their address by a retry token.
+pub(crate) const UNVALIDATED_HANDSHAKES_MAX: usize = 64;
+/// Handshakes going on at a time; more are refused.
+pub(crate) const HANDSHAKES_MAX: usize = 1024;
+/// First packets of one handshake kept before it is accepted.
+pub(crate) const INCOMING_BUFFER_BYTES: u64 = 64 << 10;
+/// The same for all handshakes together.
+pub(crate) const INCOMING_BUFFER_TOTAL_BYTES: u64 = 1 << 20;
+
+/// Pauses between attempts to reach a replica: doubled from the first to the second, each drawn from its upper half.
+pub(crate) const REDIAL_PAUSE_MIN: Duration = Duration::from_millis(25);
+/// See [`REDIAL_PAUSE_MIN`].
+pub(crate) const REDIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Shared bytes from this size on travel by reference. Each is a segment that QUIC looks up again for every packet.
+pub(crate) const SHARED_BYTES_MIN: usize = 2 << 10;
+/// The first block of a queue's buffer.
+pub(crate) const OUTBOX_BLOCK_BYTES: usize = 16 << 10;
+/// Pieces of a stream taken from QUIC under one lock.
+pub(crate) const CHUNKS_PER_READ: usize = 32;
+
+/// The transport parameters for a connection to `remote`.
+pub(crate) fn transport(remote: IpAddr) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    bound_memory(&mut config);
+    let mut congestion = NewRenoConfig::default();
+    congestion.initial_window(INITIAL_WINDOW_BYTES);
+    config
+        .congestion_controller_factory(Arc::new(congestion))
+        .ack_frequency_config(Some(ack_frequency()))
+        .initial_rtt(INITIAL_RTT)
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    if remote.to_canonical().is_loopback() {
+        config.initial_mtu(LOOPBACK_MTU_BYTES).mtu_discovery_config(None);
+    } else {
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(ETHERNET_MTU_BYTES);
+        config.initial_mtu(INITIAL_MTU_BYTES).mtu_discovery_config(Some(discovery));
+    }
+    Arc::new(config)
+}
+
+fn bound_memory(config: &mut TransportConfig) {
+    config
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS_MAX))
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0);
+}
+
+fn ack_frequency() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(VarInt::from_u32(10));
+    config
+}
