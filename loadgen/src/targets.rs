@@ -1,0 +1,3 @@
+//! The systems that can be put under load.
+
+pub mod memory;
