@@ -3,7 +3,7 @@
 //! There is no certificate to parse: the key itself is sent, its hash must be in the roster, and the handshake's signature
 //! must verify under it. Expiry, names and chains do not exist here; the roster is the only authority.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use quinn::crypto::rustls::{HandshakeData, NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -118,13 +118,14 @@ enum Accepted {
 struct Pin {
     accepted: Accepted,
     algorithms: WebPkiSupportedAlgorithms,
-    counters: Arc<Counters>,
+    /// Weak, as counters hold connections, which hold their verifier.
+    counters: Weak<Counters>,
 }
 
 impl Pin {
     fn new(accepted: Accepted, counters: &Arc<Counters>) -> Self {
         let algorithms = ring::default_provider().signature_verification_algorithms;
-        Self { accepted, algorithms, counters: Arc::clone(counters) }
+        Self { accepted, algorithms, counters: Arc::downgrade(counters) }
     }
 
     fn check_key(&self, key: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
@@ -136,7 +137,9 @@ impl Pin {
         if known && chain.is_empty() {
             return Ok(());
         }
-        self.counters.refused(Refused::UnknownKey);
+        if let Some(counters) = self.counters.upgrade() {
+            counters.refused(Refused::UnknownKey);
+        }
         Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 
