@@ -1,3 +1,4 @@
 //! The systems that can be put under load.
 
 pub mod memory;
+pub mod quic;

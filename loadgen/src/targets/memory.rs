@@ -113,14 +113,14 @@ impl<E: Engine> Target for Memory<E> {
 
 /// Answers to one connection, cut into frames.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
+pub struct Frames {
     builder: AnswerBuilder,
     full: Vec<Bytes>,
 }
 
 impl Frames {
     /// Takes the frames packed so far.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> {
+    pub fn take(&mut self) -> impl Iterator<Item = Bytes> {
         if !self.builder.is_empty() {
             self.full.push(self.builder.finish());
         }
