@@ -301,11 +301,7 @@ impl Driver {
     pub fn link_down(&mut self, link: usize, now_ns: u64) {
         self.book.counters.disconnects += 1;
         self.links[link].up = false;
-        if self.config.retry == Retry::ReadsOnly {
-            for number in self.sessions_of(link) {
-                self.lose_writes(number, now_ns);
-            }
-        }
+        self.abandon(link, now_ns);
     }
 
     /// A frame came over a connection. `now_ns` must have been read after it came.

@@ -42,7 +42,15 @@ impl Driver {
         state.moves += 1;
         state.redirect = Some((now_ns + pause_ns, leader));
         self.book.counters.redirects += 1;
+        self.abandon(link, now_ns);
         self.redirect_if_due(link, now_ns);
+    }
+
+    /// A connection will give no more answers: gives up the writes that must not be sent twice.
+    pub(super) fn abandon(&mut self, link: usize, now_ns: u64) {
+        if self.config.retry == Retry::ReadsOnly {
+            self.sessions_of(link).for_each(|number| self.lose_writes(number, now_ns));
+        }
     }
 
     /// Numbers of the sessions that speak over a connection.
