@@ -6,6 +6,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use qlab_kernel::limits::{SESSION_WINDOW, SESSIONS_MAX};
+
 use crate::arrivals::Load;
 use crate::clock::{monotonic_ns, thread_cpu_ns};
 use crate::driver::{Action, Counters, Driver, DriverConfig};
@@ -127,7 +129,7 @@ pub struct Outcome {
     pub cpu_ns: u64,
     /// Whether every key was read after the load.
     pub verified: bool,
-    /// Whether the stop signal ended the load early.
+    /// Whether the stop signal ended the load early: the window of the recorder is shorter then, and may be empty.
     pub stopped: bool,
     /// The id after the last value that can have been written.
     pub next_value_id: u64,
@@ -152,7 +154,7 @@ pub async fn run<T: Target>(
     }
     let (cpu_ns, stopped) = shell.load(spec, &mut observe, stop.as_mut()).await?;
     observe(Moment::Drained, shell.now_ns);
-    let verified = spec.verify && shell.sweep(Class::Read).await?;
+    let verified = spec.verify && shell.sweep(Class::Read, spec).await?;
     if verified {
         observe(Moment::Verified, shell.now_ns);
     }
@@ -162,8 +164,13 @@ pub async fn run<T: Target>(
 }
 
 fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
-    let room = spec.window.saturating_mul(spec.sessions as u64);
     let complaint = match spec.load {
+        _ if !(1..=SESSIONS_MAX).contains(&spec.sessions) => {
+            format!("{} sessions: 1 to {SESSIONS_MAX} are possible", spec.sessions)
+        }
+        _ if !(1..=SESSION_WINDOW).contains(&spec.window) => {
+            format!("a window of {}: 1 to {SESSION_WINDOW} are possible", spec.window)
+        }
         _ if spec.sessions < links => format!("{} sessions cannot use {links} connections", spec.sessions),
         _ if !(1..=KEYS_MAX).contains(&spec.keys) => {
             format!("{} keys: 1 to {KEYS_MAX} are possible", spec.keys)
@@ -174,7 +181,7 @@ fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
         _ if spec.slice.is_zero() || spec.measure.is_zero() => {
             "slice and measure must be above zero".to_owned()
         }
-        Load::Closed { outstanding } if u64::from(outstanding) > room => {
+        Load::Closed { outstanding } if u64::from(outstanding) > room(spec) => {
             format!(
                 "{} exceeds the windows of all sessions, {room}: more sessions or larger windows",
                 spec.load
@@ -183,6 +190,11 @@ fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
         _ => return Ok(()),
     };
     Err(RunError::Spec(complaint))
+}
+
+/// Operations that the windows of all sessions allow.
+fn room(spec: &Spec) -> u64 {
+    spec.window * spec.sessions as u64
 }
 
 /// Entries for the whole load, as far as tapes go.
@@ -236,18 +248,24 @@ impl<T: Target> Shell<T> {
     }
 
     async fn preload(&mut self, spec: &Spec) -> Result<(), RunError> {
-        let stored = self.sweep(Class::Write).await?;
-        let counters = *self.driver.counters();
-        if stored && counters.errors == 0 && counters.unknown == 0 {
+        if self.sweep(Class::Write, spec).await? {
             return Ok(());
         }
-        Err(RunError::Preload { keys: spec.keys, counters: Box::new(counters) })
+        let counters = Box::new(*self.driver.counters());
+        Err(RunError::Preload { keys: spec.keys, counters })
     }
 
-    /// Touches every key once; whether that was done in time.
-    async fn sweep(&mut self, class: Class) -> Result<bool, RunError> {
-        self.driver.begin_sweep(class, SWEEP_OUTSTANDING);
-        self.drain(SWEEP_TIME_MAX).await
+    /// Touches every key once; whether all of that was answered.
+    async fn sweep(&mut self, class: Class, spec: &Spec) -> Result<bool, RunError> {
+        let room = room(spec).min(SWEEP_OUTSTANDING.into());
+        let failures = self.failures();
+        self.now_ns = monotonic_ns();
+        self.driver.begin_sweep(class, u32::try_from(room).expect("at most SWEEP_OUTSTANDING"));
+        Ok(self.drain(SWEEP_TIME_MAX).await? && self.failures() == failures)
+    }
+
+    fn failures(&self) -> u64 {
+        self.driver.counters().errors + self.driver.counters().unknown
     }
 
     /// Offers the load; the processor time of the measured window, and whether it was stopped early.
@@ -257,6 +275,8 @@ impl<T: Target> Shell<T> {
         observe: &mut impl FnMut(Moment, u64),
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(u64, bool), RunError> {
+        // Whoever observed may have taken a while.
+        self.now_ns = monotonic_ns();
         let start_ns = self.after(spec.warmup);
         let window = Window { start_ns, end_ns: start_ns + nanoseconds(spec.measure) };
         self.driver.begin_load(self.now_ns, window, nanoseconds(spec.slice));

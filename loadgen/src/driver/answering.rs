@@ -76,8 +76,12 @@ impl Driver {
         outcome: Outcome,
         now_ns: u64,
     ) {
-        if matches!(outcome.status, Outcome::EXPIRED | Outcome::OUT_OF_WINDOW | Outcome::SETTLED) {
-            return self.forgotten(number, answer, now_ns);
+        match outcome.status {
+            Outcome::EXPIRED => return self.forgotten(number, answer, now_ns),
+            Outcome::OUT_OF_WINDOW | Outcome::SETTLED if self.awaits(number, answer, sequence) => {
+                return self.forgotten(number, answer, now_ns);
+            }
+            _ => {}
         }
         let Some(op) = self.take(number, answer, sequence) else { return };
         let end = match outcome.status {
@@ -116,6 +120,11 @@ impl Driver {
     fn read(&mut self, number: usize, op: &Op, value: u64, end: End, now_ns: u64) {
         self.book.answered(op, value, end, now_ns);
         self.ended(number);
+    }
+
+    /// Whether the number still waits for its answer: a late copy of one that has it is told that it is settled.
+    fn awaits(&mut self, number: usize, answer: &Answer<'_>, sequence: Sequence) -> bool {
+        self.sessions[number].lane(answer.session).is_some_and(|lane| lane.awaits(sequence))
     }
 
     /// Takes the operation that an answer is for.

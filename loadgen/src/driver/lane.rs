@@ -99,6 +99,11 @@ impl Lane {
         self.fresh < self.slots.len().min(SESSION_WINDOW as usize)
     }
 
+    /// Whether an answer to this number is awaited.
+    pub(crate) fn awaits(&mut self, number: Sequence) -> bool {
+        self.sent_slot(number).is_some()
+    }
+
     /// Takes the operation with this number, which has been answered; `None` if no answer to it is awaited.
     pub(crate) fn take(&mut self, number: Sequence) -> Option<Op> {
         let slot = self.sent_slot(number)?;

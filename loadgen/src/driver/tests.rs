@@ -340,6 +340,33 @@ fn a_forgotten_session_starts_over_and_what_it_sent_is_unknown() {
 }
 
 #[test]
+fn a_late_copy_that_is_told_it_is_settled_changes_nothing() {
+    let mut world = World::open(driver("closed:3", "0", config(1, 1, 64)));
+    world.turn();
+    world.act(|_| true);
+    let mut answers = AnswerBuilder::new();
+    answers.begin_written(world.driver.sessions[0].writes.id(), Sequence(1), Index(1));
+    (0..3).for_each(|_| answers.push_outcome(Outcome::of(Outcome::SETTLED)));
+    world.driver.frame(0, &answers.finish(), world.now_ns);
+    world.deliver();
+    let counters = world.driver.counters();
+    assert_eq!((counters.stale, counters.expired, counters.unknown, counters.completed), (3, 0, 0, 6));
+}
+
+#[test]
+fn a_burst_too_large_for_a_batch_is_cut() {
+    let config = DriverConfig { values: ValueSizes::fixed(100_000).unwrap(), ..config(1, 1, 64) };
+    let mut world = World::open(driver("closed:30", "0", config));
+    let sent = world.sent();
+    assert_eq!(numbers_of(&sent), (1..=30).collect::<Vec<_>>());
+    let batches: Vec<_> = sent.iter().map(|(_, request)| match request {
+        Request::Write(batch) | Request::Read(batch) => batch.len(),
+    }).collect();
+    assert_eq!(batches.len(), 3);
+    assert!(batches.iter().all(|bytes| *bytes <= qlab_kernel::limits::BATCH_BYTES_MAX));
+}
+
+#[test]
 fn without_exactly_once_a_write_is_not_sent_twice() {
     let config = DriverConfig { retry: Retry::ReadsOnly, ..config(1, 1, 64) };
     let mut world = World::open(driver("closed:8", "a", config));

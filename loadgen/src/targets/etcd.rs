@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
-use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri, header};
 use qlab_kernel::client::AnswerBuilder;
 use qlab_kernel::{Batch, Burst, Index, NodeId, Outcome, Refusal, Request, Sequence, SessionId};
 use qlab_machines::{Command, kv};
@@ -210,8 +210,8 @@ async fn exchange(http: SendRequest<Bytes>, uri: Uri, message: Bytes) -> Result<
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    headers.insert("content-type", http::HeaderValue::from_static("application/grpc"));
-    headers.insert("te", http::HeaderValue::from_static("trailers"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
     let (response, mut stream) = http.send_request(request, false)?;
     stream.send_data(message, true)?;
     let (head, mut body) = response.await?.into_parts();
