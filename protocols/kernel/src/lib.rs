@@ -12,6 +12,7 @@
 //! | [`batch`] | the unit of everything: the immutable bytes that client bursts were packed into |
 //! | [`protocol`] | the one trait, its inputs, and a replica's seat |
 //! | [`effects`] | what a replica wants done: five lanes and the durability gate |
+//! | [`intake`] | writes on their way into an entry |
 //! | [`session`] | exactly-once execution of numbered client requests |
 //! | [`client`] | what clients and replicas say to each other |
 //! | [`snapshot`] | state images cut into chunks and put together again |
@@ -25,6 +26,7 @@ pub mod chain;
 pub mod client;
 pub mod effects;
 pub mod ids;
+pub mod intake;
 pub mod limits;
 pub mod node_set;
 pub mod protocol;
@@ -36,6 +38,7 @@ pub use batch::{Batch, BatchBuilder, BatchError, Burst};
 pub use chain::Chain;
 pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused};
 pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
+pub use intake::Intake;
 pub use node_set::NodeSet;
 pub use protocol::{Input, Message, Protocol, Request, Seat};
 pub use session::{Outcome, Sessions};

@@ -81,6 +81,11 @@ pub enum Input<M> {
     },
     /// The deadline has passed.
     Timeout,
+    /// Hand leadership over, to `to` or to whoever is best placed; a replica that does not lead ignores it.
+    Yield {
+        /// The successor wished for.
+        to: Option<NodeId>,
+    },
 }
 
 /// What a client asks for.

@@ -5,7 +5,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use qlab_kernel::client::AnswerBuilder;
-use qlab_kernel::{Batch, BatchBuilder, Chain, Index, Sequence, SessionId};
+use qlab_kernel::{Batch, BatchBuilder, Index, Sequence, SessionId};
 use qlab_machines::answers::Unheard;
 use qlab_machines::{Answers, Command, Kv, Machine, Service};
 
@@ -30,14 +30,14 @@ fn apply(criterion: &mut Criterion) {
                 service.apply(index, &batch, &mut frames);
                 frames.0.finish()
             },
-            BatchSize::NumIterations(64),
+            BatchSize::PerIteration,
         );
     });
     group.bench_function("follower", |bencher| {
         let mut load = Load::new();
         let mut service = filled();
         let routine = |(index, batch)| service.apply(index, &batch, &mut Unheard);
-        bencher.iter_batched(|| load.next(), routine, BatchSize::NumIterations(64));
+        bencher.iter_batched(|| load.next(), routine, BatchSize::PerIteration);
     });
     group.bench_function("machine", |bencher| {
         let mut load = Load::new();
@@ -47,20 +47,20 @@ fn apply(criterion: &mut Criterion) {
                 std::hint::black_box(machine.apply(command));
             }
         };
-        bencher.iter_batched(|| load.next(), routine, BatchSize::NumIterations(64));
+        bencher.iter_batched(|| load.next(), routine, BatchSize::PerIteration);
     });
     group.bench_function("chain", |bencher| {
         let mut load = Load::new();
         let mut chain = filled().chain();
         let routine = |(index, batch): (Index, Batch)| chain.extend(index, &batch);
-        bencher.iter_batched(|| load.next(), routine, BatchSize::NumIterations(64));
+        bencher.iter_batched(|| load.next(), routine, BatchSize::PerIteration);
     });
     group.finish();
 }
 
 /// A service after the first entries of the load, which write every key once.
 fn filled() -> Service<Kv> {
-    let mut service = Service::default();
+    let mut service = Service::<Kv>::default();
     let mut opening = BatchBuilder::new();
     opening.begin(SESSION, Sequence::ZERO, Sequence::ZERO);
     service.apply(Index(1), &opening.finish(), &mut Unheard);

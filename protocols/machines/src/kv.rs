@@ -13,8 +13,8 @@
 //! the value, or [`ABSENT`] and nothing; every other query is malformed.
 //!
 //! Keys are chosen by clients, so the map hashes them with the standard library's keyed SipHash: a client that could foresee
-//! collisions could make every replica crawl. The hash key differs between replicas; nothing that it orders is ever seen,
-//! because images are sorted.
+//! collisions could make every replica crawl. A multiply-and-fold hash would save about 20 ns of a put's 100. The hash key
+//! differs between replicas, but nothing that it orders is ever seen: images are sorted.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

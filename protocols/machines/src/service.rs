@@ -102,7 +102,7 @@ impl<M: Machine> Service<M> {
 
     fn execute(&mut self, burst: &Burst<'_>, answers: &mut impl Answers) {
         let mut commands = burst.commands();
-        // Entering again for the next piece changes nothing: what is settled is settled.
+        // The session is entered for each piece, heard or not: uses are counted, and alike on every replica.
         for (first, count) in pieces(burst) {
             let mut answer = self.begin_outcomes(burst.session, first, count, answers);
             let mut session = self.sessions.enter(burst.session, burst.settled);

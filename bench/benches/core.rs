@@ -1,0 +1,54 @@
+//! What the cores cost by themselves: three replicas pumped in one thread, memory only, commands of 64 bytes.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use qlab_kernel::{Batch, BatchBuilder, Input, Protocol, Request, Sequence, SessionId, Ticket};
+use qlab_raft::Raft;
+use qlab_simulator::Pump;
+
+const COMMAND_BYTES: usize = 64;
+const BURSTS: [u64; 5] = [1, 16, 256, 1024, 4096];
+
+/// Every command is a request of its own: packing them is part of what is measured.
+fn requests(count: u64) -> Vec<Batch> {
+    let mut builder = BatchBuilder::new();
+    (1..=count)
+        .map(|sequence| {
+            builder.begin(SessionId(1), Sequence(sequence), Sequence(1));
+            builder.push_bytes(&[7; COMMAND_BYTES]);
+            builder.finish()
+        })
+        .collect()
+}
+
+fn commits<P: Protocol>(criterion: &mut Criterion, config: &P::Config, nodes: usize) {
+    let mut group = criterion.benchmark_group(format!("commits/{}", P::NAME));
+    for burst in BURSTS {
+        let requests = requests(burst);
+        let mut pump = Pump::<P>::new(nodes, config);
+        let leader = pump.leader();
+        group.throughput(Throughput::Elements(burst));
+        group.bench_function(BenchmarkId::from_parameter(burst), |bencher| {
+            bencher.iter(|| {
+                for batch in &requests {
+                    pump.give(
+                        leader,
+                        Input::Request { ticket: Ticket(1), request: Request::Write(batch.clone()) },
+                    );
+                }
+                let before = pump.applied(leader);
+                pump.settle();
+                assert!(black_box(pump.applied(leader)) > before, "nothing was committed");
+            });
+        });
+    }
+    group.finish();
+}
+
+fn raft(criterion: &mut Criterion) {
+    commits::<Raft>(criterion, &qlab_raft::Config::default(), 3);
+}
+
+criterion_group!(benches, raft);
+criterion_main!(benches);

@@ -1,0 +1,117 @@
+//! Compaction and the transfer of images (Raft §7).
+//!
+//! An image lies in the journal like any other record. Once it is durable, with the vote written again after it, nothing
+//! before it is needed but the entries it does not cover, and the journal may let go of the rest.
+
+use bytes::Bytes;
+use qlab_kernel::snapshot::{Assembly, Chunk};
+use qlab_kernel::{Commit, Effects, Event, Index, Lsn, NodeId, Snapshot};
+
+use crate::Raft;
+use crate::log::Log;
+use crate::message::{Message, Place};
+use crate::record::Record;
+
+/// The newest image, the one that is coming in, and when to make the next.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    image: Option<Snapshot>,
+    incoming: Assembly,
+    /// Bytes applied since the last image was asked for.
+    log_bytes: usize,
+    capturing: bool,
+    /// Once the second record is durable, none before the first is needed.
+    release: Option<(Lsn, Lsn)>,
+}
+
+impl Snapshots {
+    /// The newest image.
+    pub(crate) fn image(&self) -> Option<&Snapshot> {
+        self.image.as_ref()
+    }
+
+    /// As found in the journal.
+    pub(crate) fn recovered(image: Option<Snapshot>) -> Self {
+        Self { image, ..Self::default() }
+    }
+
+    pub(crate) fn log_grew(&mut self, bytes: usize) {
+        self.log_bytes += bytes;
+    }
+
+    /// Whether it is time for an image; says so once.
+    pub(crate) fn wants_image(&mut self, log_bytes_max: usize) -> bool {
+        let wanted = !self.capturing && self.log_bytes >= log_bytes_max;
+        if wanted {
+            self.capturing = true;
+            self.log_bytes = 0;
+        }
+        wanted
+    }
+}
+
+impl Raft {
+    /// The state machine's image as of `index` has been made.
+    pub(crate) fn on_captured(&mut self, index: Index, image: Bytes, effects: &mut Effects<Self>) {
+        self.snapshots.capturing = false;
+        let newest = self.snapshots.image().map_or(Index::ZERO, |image| image.index);
+        let Some(term) = self.log.term_at(index).filter(|_| index > newest) else {
+            return; // a leader's image came in meanwhile and reaches further
+        };
+        self.keep(Snapshot { index, term, image }, false, effects);
+        self.log.compact(index, self.config.retained_log_bytes);
+        effects.event(Event::Compacted(index));
+    }
+
+    pub(crate) fn on_install(&mut self, from: NodeId, chunk: &Chunk, effects: &mut Effects<Self>) {
+        if chunk.index <= self.commit {
+            // What is committed here is the same at the leader.
+            self.owe_matched(from, chunk.index);
+            return;
+        }
+        let Some(snapshot) = self.snapshots.incoming.add(chunk) else {
+            let have_bytes = self.snapshots.incoming.have_bytes(chunk.index, chunk.term);
+            // Early: it only paces the sender; the image counts once it is whole and durable.
+            effects
+                .send_early(from, Message::InstallReply { term: self.term, index: chunk.index, have_bytes });
+            return;
+        };
+        let index = snapshot.index;
+        let place = Place { index, term: snapshot.term };
+        let replaces_log = !self.log.holds(place);
+        if replaces_log {
+            self.log = Log::after(place);
+        } else {
+            self.log.forget_up_to(place);
+        }
+        (self.commit, self.applied) = (index, index);
+        effects.commit(Commit::Restore { index, image: snapshot.image.clone() });
+        self.keep(snapshot, replaces_log, effects);
+        self.owe_matched(from, index);
+        effects.event(Event::Installed(index));
+    }
+
+    /// Lets the journal drop what a restart will not need.
+    pub(crate) fn release_journal(&mut self, effects: &mut Effects<Self>) {
+        if let Some((needed_from, last)) = self.snapshots.release
+            && last <= self.durable
+        {
+            self.snapshots.release = None;
+            effects.release_below(needed_from);
+        }
+    }
+
+    fn keep(&mut self, snapshot: Snapshot, replaces_log: bool, effects: &mut Effects<Self>) {
+        let first = effects.last().next();
+        // As of now: an entry that replaces one of these later may not be durable when these go.
+        let needed_from = self.log.lsn_after(snapshot.index).map_or(first, |lsn| lsn.min(first));
+        for chunk in snapshot.chunks() {
+            effects.persist(Record::Snapshot { chunk, replaces_log });
+        }
+        // Again, so that the record before the image is not what keeps all others.
+        let last = effects.persist(Record::Vote { term: self.term, voted_for: self.voted_for });
+        self.vote_lsn = last;
+        self.snapshots.release = Some((needed_from, last));
+        self.snapshots.image = Some(snapshot);
+    }
+}

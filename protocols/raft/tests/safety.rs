@@ -1,0 +1,78 @@
+//! Many seeds of a hostile world; the laws are kept by the world itself.
+
+mod world;
+
+use qlab_kernel::{Input, NodeId};
+use qlab_raft::{Config, LeaderWrite, Reads};
+use world::{Faults, World};
+
+/// Small windows and images, so that every path is taken often.
+fn config(seed: u64) -> Config {
+    Config {
+        window_entries: [1, 4, 64][(seed % 3) as usize],
+        window_bytes: [100, 1 << 20][(seed % 2) as usize],
+        leader_write: if seed % 5 == 0 { LeaderWrite::First } else { LeaderWrite::Parallel },
+        reads: if seed % 4 < 2 { Reads::Index } else { Reads::Lease },
+        batching: seed % 7 != 0,
+        snapshot_log_bytes: [200, 2000, 1 << 20][(seed / 3 % 3) as usize],
+        retained_log_bytes: [0, 300, 1 << 20][(seed / 9 % 3) as usize],
+        ..Config::default()
+    }
+}
+
+fn campaign(seed: u64) -> World {
+    let nodes = [1, 2, 3, 3, 5][(seed % 5) as usize];
+    let faults = Faults {
+        loss_percent: [0, 5, 30][(seed / 2 % 3) as usize],
+        duplicate_percent: [0, 10][(seed / 3 % 2) as usize],
+        crash_percent: [0, 2, 5][(seed / 5 % 3) as usize],
+        partition_percent: [0, 2][(seed / 7 % 2) as usize],
+    };
+    let mut world = World::new(nodes, seed, config(seed), faults);
+    for turn in 0..600_u64 {
+        world.advance();
+        world.misfortune();
+        let target = NodeId((turn % nodes as u64) as u16);
+        if turn % 3 == 0 {
+            let target = world.leader().unwrap_or(target);
+            world.write(target);
+        }
+        if turn % 5 == 0 {
+            // Every replica is asked now and then, also one that only believes that it leads.
+            world.read(target);
+        }
+        if turn % 97 == 0 {
+            world.give(target, Input::Yield { to: None });
+        }
+    }
+    world.heal();
+    world
+}
+
+#[test]
+fn nothing_is_lost_and_everyone_agrees_in_a_hostile_world() {
+    let (mut acknowledged, mut installed, mut compacted, mut elections, mut reads) = (0, 0, 0, 0, 0);
+    for seed in 0..400 {
+        let result = std::panic::catch_unwind(|| {
+            let mut world = campaign(seed);
+            let before = world.acknowledged.clone();
+            world.write_until_acknowledged();
+            world.run_until("everyone has applied everything", World::converged);
+            assert!(before.is_subset(&world.acknowledged));
+            world
+        });
+        let world = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        acknowledged += world.acknowledged.len();
+        installed += world.installed;
+        compacted += world.compacted;
+        elections += world.elections;
+        reads += world.reads_answered;
+    }
+    // The world was hostile, and yet things happened.
+    println!(
+        "{acknowledged} writes, {reads} reads, {elections} elections, {compacted} images, {installed} installed"
+    );
+    assert!(
+        acknowledged > 20_000 && reads > 5_000 && elections > 800 && compacted > 1_000 && installed > 100
+    );
+}
