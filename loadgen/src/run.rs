@@ -182,10 +182,8 @@ fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
             "slice and measure must be above zero".to_owned()
         }
         Load::Closed { outstanding } if u64::from(outstanding) > room(spec) => {
-            format!(
-                "{} exceeds the windows of all sessions, {room}: more sessions or larger windows",
-                spec.load
-            )
+            let (load, room) = (spec.load, room(spec));
+            format!("{load} exceeds the windows of all sessions, {room}: more sessions or larger windows")
         }
         _ => return Ok(()),
     };

@@ -359,9 +359,12 @@ fn a_burst_too_large_for_a_batch_is_cut() {
     let mut world = World::open(driver("closed:30", "0", config));
     let sent = world.sent();
     assert_eq!(numbers_of(&sent), (1..=30).collect::<Vec<_>>());
-    let batches: Vec<_> = sent.iter().map(|(_, request)| match request {
-        Request::Write(batch) | Request::Read(batch) => batch.len(),
-    }).collect();
+    let batches: Vec<_> = sent
+        .iter()
+        .map(|(_, request)| match request {
+            Request::Write(batch) | Request::Read(batch) => batch.len(),
+        })
+        .collect();
     assert_eq!(batches.len(), 3);
     assert!(batches.iter().all(|bytes| *bytes <= qlab_kernel::limits::BATCH_BYTES_MAX));
 }
