@@ -9,13 +9,13 @@ use qlab_kernel::{Commit, Effects, Index, Input, Lsn, NodeId, NodeSet, Protocol,
 /// A cluster in one thread.
 pub struct Pump<P: Protocol> {
     replicas: Vec<Replica<P>>,
+    inboxes: Vec<Vec<Input<P::Message>>>,
     now: Time,
 }
 
 struct Replica<P: Protocol> {
     core: P,
     effects: Effects<P>,
-    inbox: Vec<Input<P::Message>>,
     burst: Vec<Input<P::Message>>,
     durable: Lsn,
     applied: Index,
@@ -29,11 +29,12 @@ impl<P: Protocol> Pump<P> {
         let members = NodeSet::first(nodes);
         let replicas =
             members.iter().map(|me| Replica::new(Seat { me, members, seed: 7 }, config, now)).collect();
-        let mut pump = Self { replicas, now };
+        let inboxes = members.iter().map(|_| Vec::new()).collect();
+        let mut pump = Self { replicas, inboxes, now };
         // The first replica's patience ends before the others look at the clock.
         if let Some(deadline) = pump.replicas[0].core.deadline() {
             pump.now = deadline;
-            pump.replicas[0].inbox.push(Input::Timeout);
+            pump.inboxes[0].push(Input::Timeout);
         }
         pump.settle();
         pump
@@ -46,7 +47,7 @@ impl<P: Protocol> Pump<P> {
 
     /// Adds an input for `node`; [`settle`](Self::settle) takes it in.
     pub fn give(&mut self, node: NodeId, input: Input<P::Message>) {
-        self.replicas[usize::from(node.0)].inbox.push(input);
+        self.inboxes[usize::from(node.0)].push(input);
     }
 
     /// Runs until nobody has anything left to take in.
@@ -57,7 +58,7 @@ impl<P: Protocol> Pump<P> {
         while !quiet {
             quiet = true;
             for id in 0..self.replicas.len() {
-                if !self.replicas[id].inbox.is_empty() {
+                if !self.inboxes[id].is_empty() {
                     quiet = false;
                     self.burst(id);
                 }
@@ -78,20 +79,17 @@ impl<P: Protocol> Pump<P> {
     fn burst(&mut self, id: usize) {
         let from = NodeId(u16::try_from(id).expect("a node set's size"));
         let replica = &mut self.replicas[id];
-        std::mem::swap(&mut replica.inbox, &mut replica.burst);
+        std::mem::swap(&mut self.inboxes[id], &mut replica.burst);
         for input in replica.burst.drain(..) {
             replica.core.step(self.now, input, &mut replica.effects);
         }
         replica.core.flush(self.now, &mut replica.effects);
-        // Moved out while it is harvested, for it fills other replicas' inboxes.
-        let mut effects = std::mem::replace(&mut replica.effects, Effects::new(Lsn::ZERO));
-        replica.harvest(&mut effects);
-        for outgoing in effects.take_sends() {
+        replica.harvest(&mut self.inboxes[id]);
+        for outgoing in replica.effects.take_sends() {
             let input = Input::Message { from, message: outgoing.message };
-            self.replicas[usize::from(outgoing.to.0)].inbox.push(input);
+            self.inboxes[usize::from(outgoing.to.0)].push(input);
         }
-        effects.clear();
-        self.replicas[id].effects = effects;
+        replica.effects.clear();
     }
 }
 
@@ -99,23 +97,21 @@ impl<P: Protocol> Replica<P> {
     fn new(seat: Seat, config: &P::Config, now: Time) -> Self {
         let mut effects = Effects::new(Lsn::ZERO);
         let core = P::recover(seat, config, now, std::iter::empty(), &mut effects);
-        let (inbox, burst) = (Vec::new(), Vec::new());
-        Self { core, effects, inbox, burst, durable: Lsn::ZERO, applied: Index::ZERO, queries: 0 }
+        Self { core, effects, burst: Vec::new(), durable: Lsn::ZERO, applied: Index::ZERO, queries: 0 }
     }
 
-    fn harvest(&mut self, effects: &mut Effects<P>) {
-        if effects.last() > self.durable {
-            self.durable = effects.last();
-            self.inbox.push(Input::Durable(self.durable));
+    /// Does what the core wants done, but for its messages.
+    fn harvest(&mut self, inbox: &mut Vec<Input<P::Message>>) {
+        if self.effects.last() > self.durable {
+            self.durable = self.effects.last();
+            inbox.push(Input::Durable(self.durable));
         }
-        for commit in effects.take_commits() {
+        for commit in self.effects.take_commits() {
             match commit {
                 Commit::Apply { index, .. } => self.applied = index,
                 Commit::Query { .. } => self.queries += 1,
                 // The state machine of this world has no state.
-                Commit::Capture => {
-                    self.inbox.push(Input::Captured { index: self.applied, image: Bytes::new() })
-                }
+                Commit::Capture => inbox.push(Input::Captured { index: self.applied, image: Bytes::new() }),
                 Commit::Restore { .. } => {}
             }
         }

@@ -12,7 +12,12 @@ use crate::{Batch, Effects, Protocol, Refusal, Ticket};
 pub struct Intake {
     waiting: VecDeque<(Ticket, Batch)>,
     bytes: usize,
+    /// Where entries are packed: many in one block, so that an entry costs less than one allocation.
+    block: BytesMut,
 }
+
+/// Bytes of a block. It lives as long as any entry in it.
+const BLOCK_BYTES: usize = 1 << 20;
 
 impl Intake {
     /// Adds a request at the end.
@@ -50,11 +55,13 @@ impl Intake {
         if count <= 1 {
             return self.waiting.pop_front().map(|(_, batch)| batch);
         }
-        let mut packed = BytesMut::with_capacity(bytes);
-        for (_, batch) in self.waiting.drain(..count) {
-            packed.put_slice(batch.bytes());
+        if self.block.capacity() < bytes {
+            self.block = BytesMut::with_capacity(BLOCK_BYTES.max(bytes));
         }
-        Some(Batch::trusted(packed.freeze()))
+        for (_, batch) in self.waiting.drain(..count) {
+            self.block.put_slice(batch.bytes());
+        }
+        Some(Batch::trusted(self.block.split().freeze()))
     }
 
     /// Hands everything back to whoever asked.
