@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    error::Error,
     io::{self, Write},
     path::Path,
     process::ExitCode,
@@ -11,9 +12,11 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Parser;
 use laboratory::{
-    cli::{BookArgs, Cli, DoctorArgs, ResultsVerb, RunArgs, Verb},
-    doctor,
+    check,
+    cli::{BookArgs, CheckArgs, Cli, DoctorArgs, InspectArgs, JournalVerb, ResultsVerb, RunArgs, Verb},
+    doctor, inspect,
 };
+use qlab_checker::Verdict;
 use qlab_report::{
     book::{self, Mode},
     table, validate,
@@ -41,8 +44,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Doctor(args)) => examine(&args),
         Some(Verb::Book(args)) => derive_book(&args),
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
-        Some(Verb::Check(_)) => bail!("check: histories are not judged from the command line yet"),
-        Some(Verb::Journal(_)) => bail!("journal: journals are not shown on the command line yet"),
+        Some(Verb::Check(args)) => check_history(args),
+        Some(Verb::Journal(JournalVerb::Inspect(args))) => inspect_journal(&args),
     }
 }
 
@@ -84,6 +87,34 @@ fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
     }
     print(&format!("{runs} runs, {} problems\n", problems.len()))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn check_history(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let report = match check::judge(check::Origin::of(&args.file), args.model) {
+        Ok(report) => report,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    print(&if args.json { check::json(&report)? } else { check::text(&report) })?;
+    Ok(match report.verdict {
+        Verdict::Valid => ExitCode::SUCCESS,
+        Verdict::Invalid => ExitCode::from(FAILED),
+        Verdict::Unknown => ExitCode::from(USAGE),
+    })
+}
+
+fn inspect_journal(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let found = match inspect::inspect(&args.dir, args.frames) {
+        Ok(found) => found,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    print(&if args.json { serde_json::to_string(&found)? + "\n" } else { found.text() })?;
+    Ok(if found.sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// What was given cannot be looked at: that is no verdict.
+fn refuse(error: &dyn Error) -> ExitCode {
+    eprintln!("qlab: {error}");
+    ExitCode::from(USAGE)
 }
 
 fn print(text: &str) -> io::Result<()> {
