@@ -61,6 +61,12 @@ pub enum Verb {
     /// Work on result folders.
     #[command(subcommand)]
     Results(ResultsVerb),
+    /// Be a replica: the laboratory starts these itself.
+    #[command(hide = true)]
+    Replica {
+        /// The replica's configuration.
+        config: PathBuf,
+    },
 }
 
 /// Flags of `run`.

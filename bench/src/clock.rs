@@ -20,3 +20,12 @@ impl Stopwatch {
         self.start.elapsed()
     }
 }
+
+/// Waits that long; for the few places that must ask again and again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "polls a process that has no other way to say that it has ended"
+)]
+pub fn wait(duration: Duration) {
+    std::thread::sleep(duration);
+}

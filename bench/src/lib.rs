@@ -7,6 +7,11 @@
 //! | [`check`] | the judgement of a history file |
 //! | [`inspect`] | what a replica's journal holds, and whether it would open |
 //! | [`machine`], [`code`] | what a result must say about where and of what it was made |
+//! | [`runner`] | a plan carried out, slot by slot |
+//! | [`measure`], [`row`] | one measurement, and the row it becomes |
+//! | [`cluster`], [`fleet`], [`etcd`] | the processes under test |
+//! | [`verdict`] | was it right? |
+//! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
 //! | [`clock`] | the one reader of monotonic time |
 //!
@@ -17,8 +22,16 @@
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod code;
 pub mod doctor;
+pub mod etcd;
+pub mod fleet;
 pub mod inspect;
+pub mod interrupt;
 pub mod machine;
+pub mod measure;
 pub mod plan;
+pub mod row;
+pub mod runner;
+pub mod verdict;

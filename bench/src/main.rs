@@ -3,24 +3,27 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    error::Error,
     io::{self, Write},
     path::Path,
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
 use laboratory::{
     check,
     cli::{BookArgs, CheckArgs, Cli, DoctorArgs, InspectArgs, JournalVerb, ResultsVerb, RunArgs, Verb},
     doctor, inspect,
+    interrupt::Interrupt,
+    runner::{self, Summary},
 };
-use qlab_checker::Verdict;
 use qlab_report::{
+    Output, Verdict,
     book::{self, Mode},
+    layout::Layout,
     table, validate,
 };
+use tracing_subscriber::EnvFilter;
 
 /// Something was violated or failed.
 const FAILED: u8 = 1;
@@ -41,6 +44,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         None => run(&RunArgs { out: "results".into(), ..RunArgs::default() }),
         Some(Verb::Run(args)) => run(&args),
+        Some(Verb::Replica { config }) => replica(&config),
         Some(Verb::Doctor(args)) => examine(&args),
         Some(Verb::Book(args)) => derive_book(&args),
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
@@ -50,13 +54,48 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    match args.plan() {
-        Ok(plan) => bail!("run: the plan {:?} is sound, but nothing measures it yet", plan.name),
-        Err(error) => {
-            eprintln!("qlab: {error}");
-            Ok(ExitCode::from(USAGE))
-        }
+    let plan = match args.plan() {
+        Ok(plan) => plan,
+        Err(error) => return usage(&error),
+    };
+    if let Err(error) = runner::check_options(&plan) {
+        return usage(&format!("{error:#}"));
     }
+    let program = std::env::current_exe().context("cannot find this program to start replicas with")?;
+    let summary = runner::run(&plan, &program, &args.out, &Interrupt::listen()?)?;
+    let text = if args.json {
+        let output = Output { run_dir: Some(summary.run_dir.clone()), cells: summary.cells.clone() };
+        serde_json::to_string(&output)? + "\n"
+    } else {
+        let table = table::render(&Layout::of(&summary.cells), None);
+        format!("{table}\n{}\n", summary.run_dir.display())
+    };
+    print(&text)?;
+    Ok(verdict_code(&summary))
+}
+
+fn usage(error: &impl std::fmt::Display) -> anyhow::Result<ExitCode> {
+    eprintln!("qlab: {error}");
+    Ok(ExitCode::from(USAGE))
+}
+
+/// 0 only when every verdict holds.
+fn verdict_code(summary: &Summary) -> ExitCode {
+    let verdicts = || summary.cells.iter().map(|cell| cell.verdict);
+    if verdicts().any(|verdict| verdict == Verdict::Violated) || summary.interrupted {
+        ExitCode::from(FAILED)
+    } else if summary.cells.is_empty() || !verdicts().all(Verdict::holds) {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn replica(config: &Path) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_env("QLAB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+    qlab_node::process::run(config)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn examine(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
@@ -92,29 +131,23 @@ fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
 fn check_history(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let report = match check::judge(check::Origin::of(&args.file), args.model) {
         Ok(report) => report,
-        Err(error) => return Ok(refuse(&error)),
+        Err(error) => return usage(&error),
     };
     print(&if args.json { check::json(&report)? } else { check::text(&report) })?;
     Ok(match report.verdict {
-        Verdict::Valid => ExitCode::SUCCESS,
-        Verdict::Invalid => ExitCode::from(FAILED),
-        Verdict::Unknown => ExitCode::from(USAGE),
+        qlab_checker::Verdict::Valid => ExitCode::SUCCESS,
+        qlab_checker::Verdict::Invalid => ExitCode::from(FAILED),
+        qlab_checker::Verdict::Unknown => ExitCode::from(USAGE),
     })
 }
 
 fn inspect_journal(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let found = match inspect::inspect(&args.dir, args.frames) {
         Ok(found) => found,
-        Err(error) => return Ok(refuse(&error)),
+        Err(error) => return usage(&error),
     };
     print(&if args.json { serde_json::to_string(&found)? + "\n" } else { found.text() })?;
     Ok(if found.sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
-}
-
-/// What was given cannot be looked at: that is no verdict.
-fn refuse(error: &dyn Error) -> ExitCode {
-    eprintln!("qlab: {error}");
-    ExitCode::from(USAGE)
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use qlab_loadgen::keys::KeyDistribution;
 use qlab_loadgen::run::{Spec, run};
 use qlab_loadgen::targets::memory::{Memory, NoOp};
-use qlab_loadgen::values::ValueSizes;
 
 #[expect(clippy::print_stdout, reason = "its result")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,23 +23,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let spec = Spec {
             load: load.parse()?,
             mix: mix.parse()?,
-            keys: 10_000,
-            key_distribution: KeyDistribution::Uniform,
-            values: ValueSizes::fixed(256)?,
-            sessions: 16,
-            window: 1024,
             preload: false,
             verify: false,
             warmup: Duration::from_millis(300),
             measure: Duration::from_secs(2),
             cooldown: Duration::ZERO,
-            slice: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            give_up: Duration::from_secs(1),
-            seed: 7,
-            entropy: 1,
-            first_value_id: 1,
+            ..Spec::default()
         };
         let outcome =
             runtime.block_on(run(Memory::new(NoOp, 4), &spec, |_, _| {}, std::future::pending()))?;

@@ -49,7 +49,8 @@ pub struct Operation {
     pub sent_ns: u64,
     /// When its answer was there; [`NEVER`] if it is unknown.
     pub completed_ns: u64,
-    /// The id of the value written or read; [`ABSENT`] for a key that was not there, [`FOREIGN`] for bytes of somebody else's.
+    /// The id of the value written or read; [`ABSENT`] for a key that was not there and for a get that did not end well,
+    /// [`FOREIGN`] for bytes of somebody else's.
     pub value: u64,
     /// The id of the value that a compare-and-set expects, or [`ABSENT`]; 0 otherwise.
     pub expected: u64,

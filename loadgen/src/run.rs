@@ -70,6 +70,33 @@ pub struct Spec {
     pub first_value_id: u64,
 }
 
+/// The run that `qlab run` does unless told otherwise.
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            load: Load::Closed { outstanding: 64 },
+            mix: Mix::reads(0.0).expect("a fraction"),
+            keys: 10_000,
+            key_distribution: KeyDistribution::Uniform,
+            values: ValueSizes::fixed(256).expect("within the limits"),
+            sessions: 16,
+            window: 1024,
+            preload: true,
+            verify: true,
+            warmup: Duration::from_secs(2),
+            measure: Duration::from_secs(5),
+            cooldown: Duration::from_millis(500),
+            slice: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(1),
+            give_up: Duration::from_secs(10),
+            seed: 7,
+            entropy: 0,
+            first_value_id: 1,
+        }
+    }
+}
+
 /// A moment of the run, for whoever reads counters elsewhere at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {

@@ -6,11 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use qlab_loadgen::history::{End, Kind};
-use qlab_loadgen::keys::KeyDistribution;
 use qlab_loadgen::mix::Class;
 use qlab_loadgen::run::{Spec, run};
 use qlab_loadgen::targets::etcd::Etcd;
-use qlab_loadgen::values::ValueSizes;
 
 struct Killed(Child);
 
@@ -45,22 +43,13 @@ fn every_kind_of_operation_works_and_reads_see_the_last_write() {
         load: "closed:32".parse().unwrap(),
         mix: "f".parse().unwrap(),
         keys: 100,
-        key_distribution: KeyDistribution::Uniform,
-        values: ValueSizes::fixed(256).unwrap(),
         sessions: 4,
-        window: 1024,
-        preload: true,
-        verify: true,
         warmup: Duration::from_millis(200),
         measure: Duration::from_secs(1),
         cooldown: Duration::from_millis(100),
-        slice: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(20),
         timeout: Duration::from_secs(5),
-        give_up: Duration::from_secs(10),
-        seed: 7,
-        entropy: 1,
-        first_value_id: 1,
+        ..Spec::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcome =

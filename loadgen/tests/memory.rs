@@ -5,33 +5,21 @@ use std::future::pending;
 use std::time::Duration;
 
 use qlab_loadgen::history::{End, Kind};
-use qlab_loadgen::keys::KeyDistribution;
-use qlab_loadgen::mix::{Class, Mix};
+use qlab_loadgen::mix::Class;
 use qlab_loadgen::run::{Moment, Outcome, RunError, Spec, run};
 use qlab_loadgen::targets::memory::{Memory, Store};
-use qlab_loadgen::values::ValueSizes;
 
 fn spec(load: &str, mix: &str) -> Spec {
     Spec {
         load: load.parse().unwrap(),
-        mix: mix.parse::<Mix>().unwrap(),
+        mix: mix.parse().unwrap(),
         keys: 500,
-        key_distribution: KeyDistribution::Uniform,
-        values: ValueSizes::fixed(64).unwrap(),
         sessions: 4,
-        window: 1024,
-        preload: true,
-        verify: true,
         warmup: Duration::from_millis(50),
         measure: Duration::from_millis(200),
         cooldown: Duration::from_millis(50),
         slice: Duration::from_millis(100),
-        connect_timeout: Duration::from_secs(5),
-        timeout: Duration::from_secs(1),
-        give_up: Duration::from_secs(5),
-        seed: 7,
-        entropy: 1,
-        first_value_id: 1,
+        ..Spec::default()
     }
 }
 

@@ -10,12 +10,9 @@ use bytes::Bytes;
 use qlab_kernel::client::AnswerBuilder;
 use qlab_kernel::{NodeId, Refusal, Request, Sink, Wire};
 use qlab_loadgen::history::{ABSENT, End, Kind};
-use qlab_loadgen::keys::KeyDistribution;
-use qlab_loadgen::mix::Mix;
 use qlab_loadgen::run::{Moment, Outcome, Spec, run};
 use qlab_loadgen::targets::memory::{Engine, Frames, Store};
 use qlab_loadgen::targets::quic::Quic;
-use qlab_loadgen::values::ValueSizes;
 use qlab_transport::{
     Arrival, ClientEndpoint, Endpoint, Identity, Inbox, Options, ReplicaEntry, Roster, Socket,
 };
@@ -95,24 +92,15 @@ fn start() -> (Cluster, ClientEndpoint) {
 fn spec(load: &str) -> Spec {
     Spec {
         load: load.parse().unwrap(),
-        mix: "a".parse::<Mix>().unwrap(),
+        mix: "a".parse().unwrap(),
         keys: 200,
-        key_distribution: KeyDistribution::Uniform,
-        values: ValueSizes::fixed(64).unwrap(),
         sessions: 4,
-        window: 1024,
-        preload: true,
-        verify: true,
         warmup: Duration::from_millis(50),
         measure: Duration::from_millis(400),
         cooldown: Duration::from_millis(50),
         slice: Duration::from_millis(100),
-        connect_timeout: Duration::from_secs(10),
         timeout: Duration::from_millis(500),
-        give_up: Duration::from_secs(10),
-        seed: 7,
-        entropy: 1,
-        first_value_id: 1,
+        ..Spec::default()
     }
 }
 

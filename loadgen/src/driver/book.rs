@@ -2,7 +2,7 @@
 
 use super::Counters;
 use super::lane::Op;
-use crate::history::{End, History, NEVER, Operation, Processes};
+use crate::history::{ABSENT, End, History, Kind, NEVER, Operation, Processes};
 use crate::mix::Class;
 use crate::recorder::{Recorder, Times, Window};
 
@@ -45,7 +45,8 @@ impl Book {
 
     /// The operation was sent and is given up. Its process is never used again.
     pub(crate) fn unknown(&mut self, op: &Op, now_ns: u64) {
-        self.enter(op, op.value, End::Unknown, NEVER);
+        let value = if op.kind == Kind::Get { ABSENT } else { op.value };
+        self.enter(op, value, End::Unknown, NEVER);
         self.counters.unknown += 1;
         self.recorder.unknown(op.class, times(op, now_ns));
     }

@@ -260,6 +260,18 @@ fn a_refusal_by_a_follower_is_followed_to_the_leader_with_the_same_numbers() {
 }
 
 #[test]
+fn a_connection_that_comes_up_again_gets_everything_outstanding_at_once() {
+    let mut world = World::open(driver("closed:8", "a", config(1, 2, 64)));
+    let mut sent = numbers_of(&world.sent());
+    world.driver.link_down(0, world.now_ns);
+    world.driver.link_up(0);
+    let mut again = numbers_of(&world.sent());
+    sent.sort_unstable();
+    again.sort_unstable();
+    assert_eq!(again, sent);
+}
+
+#[test]
 fn redirects_that_lead_nowhere_slow_down() {
     let mut world = World::open(driver("closed:1", "0", config(1, 1, 64)));
     for _ in 0..1000 {

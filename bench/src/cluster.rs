@@ -1,0 +1,109 @@
+//! What is measured: our replicas, or somebody else's, behind one face.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use qlab_node::control::Status;
+use qlab_report::Durability;
+
+use crate::etcd::EtcdCluster;
+use crate::fleet::{Fleet, FleetSpec};
+use crate::plan::{Point, System};
+
+/// A running cluster.
+pub enum Cluster {
+    /// The laboratory's own.
+    Ours(Box<Fleet>),
+    /// etcd's.
+    Etcd(EtcdCluster),
+}
+
+/// What one replica has used since its start. `None` where it does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Used {
+    /// Processor time, in microseconds.
+    pub cpu_us: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Disk syncs.
+    pub syncs: Option<u64>,
+    /// Messages to other replicas, and from and to clients.
+    pub messages: Option<u64>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+}
+
+impl Cluster {
+    /// Starts what `point` asks for, in an empty folder `dir`, as processes of `program`.
+    pub fn start(point: &Point, program: &Path, dir: PathBuf, seed: u64) -> anyhow::Result<Self> {
+        let replicas = u16::try_from(point.replicas).context("replicas fit a node set")?;
+        if point.system == System::Etcd {
+            return Ok(Self::Etcd(EtcdCluster::start(usize::from(replicas), dir)?));
+        }
+        let durability = match point.durability {
+            Durability::Fdatasync => "fdatasync",
+            Durability::Buffered => "buffered",
+            Durability::Memory => "memory",
+        };
+        let spec = FleetSpec {
+            program: program.to_owned(),
+            dir,
+            system: point.system.name().into(),
+            options: options(point),
+            replicas,
+            durability: durability.into(),
+            seed,
+            emulated_link: false,
+        };
+        Ok(Self::Ours(Box::new(Fleet::start(spec)?)))
+    }
+
+    /// What every replica has used so far.
+    pub fn used(&mut self) -> anyhow::Result<Vec<Used>> {
+        match self {
+            Self::Ours(fleet) => Ok(fleet.statuses()?.iter().map(used).collect()),
+            Self::Etcd(cluster) => cluster.used(),
+        }
+    }
+
+    /// Fails if a replica has ended by itself.
+    pub fn expect_alive(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Ours(fleet) => fleet.expect_alive(),
+            Self::Etcd(cluster) => cluster.expect_alive(),
+        }
+    }
+
+    /// Ends it and removes its folder.
+    pub fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ours(fleet) => fleet.stop(),
+            Self::Etcd(cluster) => cluster.stop(),
+        }
+    }
+}
+
+/// A point's switches for its own system, as the protocol's options.
+pub fn options(point: &Point) -> toml::Table {
+    let prefix = format!("{}.", point.system);
+    let own = point.switches.iter().filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
+    own.map(|(name, value)| (name.to_owned(), scalar(value))).collect()
+}
+
+/// Switches are kept as text; options have types.
+fn scalar(text: &str) -> toml::Value {
+    let number = text.parse().map(toml::Value::Integer).ok();
+    let flag = text.parse().map(toml::Value::Boolean).ok();
+    number.or(flag).unwrap_or_else(|| toml::Value::String(text.into()))
+}
+
+fn used(status: &Status) -> Used {
+    let transport = &status.transport;
+    Used {
+        cpu_us: status.cpu_us,
+        leads: status.leader == Some(status.node),
+        syncs: Some(status.journal.syncs),
+        messages: Some(transport.peer_frames_out + transport.client_frames_in + transport.client_frames_out),
+        bytes: Some(transport.peer_bytes_out + transport.client_bytes_in + transport.client_bytes_out),
+    }
+}

@@ -1,0 +1,342 @@
+//! A cluster of replica processes on this machine.
+//!
+//! Each replica is this very program, started with a configuration file, steered over its standard input and heard on its
+//! standard output. It ends when that pipe does: whatever happens to the laboratory, no replica outlives it.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use qlab_kernel::NodeId;
+use qlab_node::config::Config;
+use qlab_node::control::{Order, Report, Status};
+use qlab_transport::{Identity, ReplicaEntry, Roster};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::clock::Stopwatch;
+
+/// Longest that a replica may take to start, recovery included.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest that a replica may take to answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest that a replica may take to end when told to.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// Lines of a replica's log that are shown when it fails.
+const LOG_LINES_SHOWN: usize = 5;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct FleetSpec {
+    /// The program that knows the verb `replica`: this one.
+    pub program: PathBuf,
+    /// An empty or missing folder for journals, keys and logs.
+    pub dir: PathBuf,
+    /// The protocol.
+    pub system: String,
+    /// Its options.
+    pub options: toml::Table,
+    /// How many replicas.
+    pub replicas: u16,
+    /// `fdatasync`, `buffered` or `memory`.
+    pub durability: String,
+    /// Where the replicas' randomness comes from.
+    pub seed: u64,
+    /// Whether links can be disturbed.
+    pub emulated_link: bool,
+}
+
+/// A running cluster. Dropping it kills what still runs.
+pub struct Fleet {
+    spec: FleetSpec,
+    replicas: Vec<Replica>,
+    configs: Vec<Config>,
+    addresses: Vec<SocketAddr>,
+    client: Identity,
+    reports: Receiver<(usize, u32, Option<Report>)>,
+    sender: Sender<(usize, u32, Option<Report>)>,
+}
+
+struct Replica {
+    child: Child,
+    orders: ChildStdin,
+    /// How often this seat has been started: reports of earlier lives are told apart by it.
+    life: u32,
+    /// Whether it was made to end.
+    expected_to_end: bool,
+}
+
+impl Fleet {
+    /// Starts the cluster and waits until every replica serves.
+    pub fn start(spec: FleetSpec) -> anyhow::Result<Self> {
+        fs::create_dir_all(&spec.dir).with_context(|| format!("cannot make {}", spec.dir.display()))?;
+        let (sender, reports) = mpsc::channel();
+        let client = Identity::generate()?;
+        let configs = configurations(&spec, &client)?;
+        let mut fleet =
+            Self { spec, replicas: Vec::new(), configs, addresses: Vec::new(), client, reports, sender };
+        for node in 0..fleet.configs.len() {
+            let replica = fleet.spawn(node, 1)?;
+            fleet.replicas.push(replica);
+        }
+        for node in 0..fleet.configs.len() {
+            let address = fleet.await_listening(node)?;
+            fleet.addresses.push(address);
+        }
+        for node in 0..fleet.configs.len() {
+            fleet.await_ready(node)?;
+        }
+        Ok(fleet)
+    }
+
+    /// The members and the client, for a client's endpoint.
+    pub fn roster(&self) -> anyhow::Result<Roster> {
+        let keys = &self.configs[0].replicas;
+        let entries = (0..).zip(keys.iter().zip(&self.addresses)).map(|(node, (fingerprint, address))| {
+            ReplicaEntry { node: NodeId(node), fingerprint: *fingerprint, address: *address }
+        });
+        let (cluster, client) = (self.configs[0].cluster.clone(), self.client.fingerprint());
+        Ok(Roster::new(cluster, entries.collect(), vec![client])?)
+    }
+
+    /// The key of the client that the replicas answer.
+    pub fn client(&self) -> &Identity {
+        &self.client
+    }
+
+    /// Every replica that runs, as of now, by seat.
+    pub fn statuses(&mut self) -> anyhow::Result<Vec<Status>> {
+        let asked: Vec<usize> =
+            (0..self.replicas.len()).filter(|node| !self.replicas[*node].expected_to_end).collect();
+        for node in &asked {
+            self.order(*node, &Order::Status)?;
+        }
+        asked.into_iter().map(|node| self.await_status(node)).collect()
+    }
+
+    /// Which replica leads, as far as its own word goes.
+    pub fn leader(&mut self) -> anyhow::Result<Option<usize>> {
+        let statuses = self.statuses()?;
+        let leader = statuses.iter().find(|status| status.leader == Some(status.node));
+        Ok(leader.map(|status| usize::from(status.node)))
+    }
+
+    /// Tells a replica something.
+    pub fn order(&mut self, node: usize, order: &Order) -> anyhow::Result<()> {
+        let line = serde_json::to_string(order).context("orders are plain data")?;
+        let written = writeln!(self.replicas[node].orders, "{line}");
+        written.map_err(|_| self.obituary(node))
+    }
+
+    /// Where a replica listens.
+    pub fn address(&self, node: usize) -> SocketAddr {
+        self.addresses[node]
+    }
+
+    /// Kills a replica as a power cut would: without a word.
+    pub fn kill(&mut self, node: usize) -> anyhow::Result<()> {
+        let replica = &mut self.replicas[node];
+        replica.expected_to_end = true;
+        replica.child.kill().and_then(|()| replica.child.wait().map(drop)).context("cannot kill a replica")
+    }
+
+    /// Starts a killed replica again, with its journal.
+    pub fn restart(&mut self, node: usize) -> anyhow::Result<()> {
+        let life = self.replicas[node].life + 1;
+        self.configs[node].first_start = false;
+        self.configs[node].listen = self.addresses[node];
+        self.replicas[node] = self.spawn(node, life)?;
+        self.await_listening(node)?;
+        self.await_ready(node)
+    }
+
+    /// Stops a replica's process where it stands.
+    pub fn pause(&mut self, node: usize) -> anyhow::Result<()> {
+        self.signal(node, Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self, node: usize) -> anyhow::Result<()> {
+        self.signal(node, Signal::CONT)
+    }
+
+    /// Fails if a replica has ended that was not made to.
+    pub fn expect_alive(&mut self) -> anyhow::Result<()> {
+        for node in 0..self.replicas.len() {
+            let replica = &mut self.replicas[node];
+            if !replica.expected_to_end && replica.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return Err(self.obituary(node));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends every replica and removes their folder.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        for node in 0..self.replicas.len() {
+            let _ = self.order(node, &Order::Stop);
+        }
+        let patience = Stopwatch::start();
+        for replica in &mut self.replicas {
+            while replica.child.try_wait()?.is_none() && patience.elapsed() < STOP_TIME_MAX {
+                crate::clock::wait(Duration::from_millis(2));
+            }
+        }
+        let dir = self.spec.dir.clone();
+        drop(self);
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    }
+
+    fn spawn(&self, node: usize, life: u32) -> anyhow::Result<Replica> {
+        let config = &self.configs[node];
+        let path = self.spec.dir.join(format!("replica-{node}.json"));
+        fs::write(&path, serde_json::to_string_pretty(config)?)?;
+        let log = File::options().create(true).append(true).open(self.log(node))?;
+        let mut child = Command::new(&self.spec.program)
+            .arg("replica")
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // In a group of its own: Ctrl-C is for the laboratory, which then ends its replicas in order.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.spec.program.display()))?;
+        let orders = child.stdin.take().context("a piped input")?;
+        let reports = child.stdout.take().context("a piped output")?;
+        let sender = self.sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reports).lines().map_while(Result::ok) {
+                if let Ok(report) = serde_json::from_str(&line) {
+                    let _ = sender.send((node, life, Some(report)));
+                }
+            }
+            let _ = sender.send((node, life, None));
+        });
+        Ok(Replica { child, orders, life, expected_to_end: false })
+    }
+
+    fn await_listening(&mut self, node: usize) -> anyhow::Result<SocketAddr> {
+        match self.await_report(node, START_TIME_MAX, |report| matches!(report, Report::Listening { .. }))? {
+            Report::Listening { address } => Ok(address),
+            _ => unreachable!("waited for that"),
+        }
+    }
+
+    fn await_ready(&mut self, node: usize) -> anyhow::Result<()> {
+        self.order(node, &Order::Start { addresses: self.addresses.clone() })?;
+        self.await_report(node, START_TIME_MAX, |report| matches!(report, Report::Ready { .. })).map(drop)
+    }
+
+    fn await_status(&mut self, node: usize) -> anyhow::Result<Status> {
+        match self.await_report(node, ANSWER_TIME_MAX, |report| matches!(report, Report::Status(_)))? {
+            Report::Status(status) => Ok(*status),
+            _ => unreachable!("waited for that"),
+        }
+    }
+
+    /// Waits for a replica's next report of a kind. Replicas answer in order, and are asked one thing at a time.
+    fn await_report(
+        &mut self,
+        node: usize,
+        patience: Duration,
+        wanted: impl Fn(&Report) -> bool,
+    ) -> anyhow::Result<Report> {
+        let mut others = Vec::new();
+        let waited = Stopwatch::start();
+        let found = loop {
+            let left = patience.saturating_sub(waited.elapsed());
+            match self.reports.recv_timeout(left) {
+                Ok((from, life, report)) if from == node && life == self.replicas[node].life => {
+                    match report {
+                        Some(report) if wanted(&report) => break Ok(report),
+                        Some(Report::Failed { reason }) => {
+                            break Err(anyhow!("replica {node} failed: {reason}"));
+                        }
+                        Some(_) => {}
+                        None => break Err(self.obituary(node)),
+                    }
+                }
+                Ok(other) => others.push(other),
+                Err(RecvTimeoutError::Timeout) => {
+                    break Err(anyhow!("replica {node} has said nothing for {patience:?}"));
+                }
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the fleet holds a sender"),
+            }
+        };
+        for other in others {
+            let _ = self.sender.send(other);
+        }
+        found
+    }
+
+    fn signal(&self, node: usize, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.replicas[node].child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process has an id")?, signal).context("cannot signal a replica")
+    }
+
+    fn obituary(&mut self, node: usize) -> anyhow::Error {
+        let status =
+            self.replicas[node].child.wait().map_or_else(|error| error.to_string(), |s| s.to_string());
+        // It may have said why before it ended.
+        let reason = self.reports.try_iter().find_map(|(from, _, report)| match report {
+            Some(Report::Failed { reason }) if from == node => Some(reason),
+            _ => None,
+        });
+        let log = fs::read_to_string(self.log(node)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(LOG_LINES_SHOWN).collect();
+        let last: String = lines.into_iter().rev().map(|line| format!("\n  | {line}")).collect();
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        anyhow!("replica {node} died ({status}){reason}{last}")
+    }
+
+    fn log(&self, node: usize) -> PathBuf {
+        self.spec.dir.join(format!("replica-{node}.log"))
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for replica in &mut self.replicas {
+            let _ = replica.child.kill();
+            let _ = replica.child.wait();
+        }
+    }
+}
+
+fn configurations(spec: &FleetSpec, client: &Identity) -> anyhow::Result<Vec<Config>> {
+    if spec.replicas == 0 {
+        bail!("a cluster has at least one replica");
+    }
+    let identities: Vec<(PathBuf, Identity)> =
+        (0..spec.replicas).map(|node| identity(&spec.dir, node)).collect::<anyhow::Result<_>>()?;
+    let keys: Vec<_> = identities.iter().map(|(_, identity)| identity.fingerprint()).collect();
+    let configs = (0..).zip(identities).map(|(node, (path, _))| Config {
+        cluster: format!("qlab-{}", std::process::id()),
+        node,
+        system: spec.system.clone(),
+        options: spec.options.clone(),
+        identity: path,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        replicas: keys.clone(),
+        clients: vec![client.fingerprint()],
+        data: spec.dir.join(format!("journal-{node}")),
+        durability: spec.durability.clone(),
+        first_start: true,
+        seed: spec.seed.wrapping_add(u64::from(node)),
+        emulated_link: spec.emulated_link,
+    });
+    Ok(configs.collect())
+}
+
+fn identity(dir: &Path, node: u16) -> anyhow::Result<(PathBuf, Identity)> {
+    let path = dir.join(format!("replica-{node}.key"));
+    let identity = Identity::generate()?;
+    identity.save(&path)?;
+    Ok((path, identity))
+}

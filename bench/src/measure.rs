@@ -1,0 +1,189 @@
+//! One row: a cluster started, loaded, watched, judged and ended.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use qlab_kernel::NodeId;
+use qlab_loadgen::run::{Moment, Outcome, Spec};
+use qlab_loadgen::targets::etcd::Etcd;
+use qlab_loadgen::targets::quic::Quic;
+use qlab_report::Verdict;
+use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
+
+use crate::clock::{Stopwatch, wait};
+use crate::cluster::{Cluster, Used};
+use crate::fleet::Fleet;
+use crate::interrupt::Interrupt;
+use crate::plan::Point;
+use crate::verdict::{self, Judgement};
+
+/// How often somebody looks whether all replicas are alive.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest that replicas may take to be level after the load.
+const LEVEL_TIME_MAX: Duration = Duration::from_secs(20);
+/// Bytes of requests that one connection may have waiting.
+const CLIENT_QUEUE_BYTES: usize = 64 << 20;
+
+/// What came of one measurement.
+pub struct Measurement {
+    /// What clients saw.
+    pub outcome: Outcome,
+    /// What each replica used inside the window; empty if the window was never reached.
+    pub used: Vec<Used>,
+    /// Was it right?
+    pub judgement: Judgement,
+}
+
+/// Starts `point`'s cluster in `dir`, puts `spec`'s load on it, judges what happened, ends the cluster.
+pub fn measure(
+    point: &Point,
+    spec: &Spec,
+    program: &Path,
+    dir: PathBuf,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Measurement> {
+    let mut cluster = Cluster::start(point, program, dir, spec.seed)?;
+    let mut edges: Vec<Vec<Used>> = Vec::new();
+    let outcome = drive(&mut cluster, point.connections as usize, spec, interrupt, |cluster, moment| {
+        if matches!(moment, Some(Moment::MeasureStart | Moment::MeasureEnd)) {
+            edges.push(cluster.used()?);
+        }
+        Ok(())
+    })?;
+    let mut judgement = verdict::judge(&outcome.history);
+    if let Cluster::Ours(fleet) = &mut cluster {
+        judge_agreement(fleet, &mut judgement)?;
+    }
+    cluster.stop()?;
+    let used = match &edges[..] {
+        [before, after] => difference(before, after),
+        _ => Vec::new(),
+    };
+    Ok(Measurement { outcome, used, judgement })
+}
+
+/// Puts a load on a cluster. `watch` hears of every moment of the load, and of nothing in between, and may disturb the
+/// cluster; the first failure, its own or a replica's, ends the load.
+pub fn drive(
+    cluster: &mut Cluster,
+    connections: usize,
+    spec: &Spec,
+    interrupt: &Interrupt,
+    mut watch: impl FnMut(&mut Cluster, Option<Moment>) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
+    let target = Target::of(cluster)?;
+    let (told, moments) = mpsc::channel();
+    let load_ended_early = Interrupt::default();
+    std::thread::scope(|scope| {
+        let ended = load_ended_early.clone();
+        let load = std::thread::Builder::new().name("load".into()).spawn_scoped(scope, move || {
+            load(target, connections, spec, told, async {
+                tokio::select! {
+                    () = interrupt.asked() => {}
+                    () = ended.asked() => {}
+                }
+            })
+        });
+        let load = load.context("cannot start the load generator's thread")?;
+        let mut failure = None;
+        while failure.is_none() {
+            let moment = match moments.recv_timeout(WATCH_INTERVAL) {
+                Ok(moment) => Some(moment),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            failure = cluster.expect_alive().and_then(|()| watch(cluster, moment)).err();
+        }
+        if failure.is_some() {
+            load_ended_early.ask();
+        }
+        let outcome = load.join().map_err(|_| anyhow!("the load generator panicked"))?;
+        failure.map_or(outcome, Err)
+    })
+}
+
+/// Whom the load is for.
+enum Target {
+    Ours { roster: Roster, identity: Box<Identity> },
+    Etcd(Vec<std::net::SocketAddr>),
+}
+
+impl Target {
+    fn of(cluster: &Cluster) -> anyhow::Result<Self> {
+        Ok(match cluster {
+            Cluster::Ours(fleet) => {
+                Self::Ours { roster: fleet.roster()?, identity: Box::new(fleet.client().clone()) }
+            }
+            Cluster::Etcd(cluster) => Self::Etcd(cluster.clients().to_vec()),
+        })
+    }
+}
+
+/// The load generator: one thread with a runtime of its own.
+fn load(
+    target: Target,
+    connections: usize,
+    spec: &Spec,
+    told: mpsc::Sender<Moment>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let observe = move |moment, _| _ = told.send(moment);
+    runtime.block_on(async {
+        match target {
+            Target::Ours { roster, identity } => {
+                let nodes: Vec<NodeId> = roster.replicas().iter().map(|replica| replica.node).collect();
+                let socket =
+                    Socket::bind(([127, 0, 0, 1], 0).into()).context("cannot open the client's socket")?;
+                let options = Options { client_queue_bytes_max: CLIENT_QUEUE_BYTES, ..Options::default() };
+                let endpoint = ClientEndpoint::start(socket, *identity, roster, options)?;
+                let quic = Quic::start(endpoint.clone(), nodes, connections);
+                let outcome = qlab_loadgen::run::run(quic, spec, observe, stop).await;
+                endpoint.close().await;
+                Ok(outcome?)
+            }
+            Target::Etcd(members) => {
+                let etcd = Etcd::start(members, connections);
+                Ok(qlab_loadgen::run::run(etcd, spec, observe, stop).await?)
+            }
+        }
+    })
+}
+
+/// Waits until all replicas have applied the same index, then compares what they applied.
+fn judge_agreement(fleet: &mut Fleet, judgement: &mut Judgement) -> anyhow::Result<()> {
+    let waited = Stopwatch::start();
+    loop {
+        match verdict::agreement(&fleet.statuses()?) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(difference)) => {
+                judgement.verdict = Verdict::Violated;
+                judgement.explanation += &difference;
+                return Ok(());
+            }
+            None if waited.elapsed() > LEVEL_TIME_MAX => {
+                if judgement.verdict.holds() {
+                    judgement.verdict = Verdict::Unknown;
+                }
+                judgement.explanation += &format!("the replicas are not level after {LEVEL_TIME_MAX:?}");
+                return Ok(());
+            }
+            None => wait(WATCH_INTERVAL),
+        }
+    }
+}
+
+fn difference(before: &[Used], after: &[Used]) -> Vec<Used> {
+    let grown = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
+    let pairs = before.iter().zip(after);
+    let differences = pairs.map(|(before, after)| Used {
+        cpu_us: after.cpu_us.saturating_sub(before.cpu_us),
+        leads: after.leads,
+        syncs: grown(before.syncs, after.syncs),
+        messages: grown(before.messages, after.messages),
+        bytes: grown(before.bytes, after.bytes),
+    });
+    differences.collect()
+}

@@ -1,0 +1,100 @@
+//! Was it right? The history of a run and the replicas' own hashes, judged.
+
+use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report};
+use qlab_loadgen::history::{self, End, Kind};
+use qlab_node::control::Status;
+use qlab_report::Verdict;
+
+/// A value that no client wrote: outside the ids that clients draw.
+const FOREIGN: u64 = qlab_checker::PLAIN_NUMBER_MAX;
+
+/// What the judges found.
+#[derive(Debug)]
+pub struct Judgement {
+    /// In one word.
+    pub verdict: Verdict,
+    /// Operations that it rests on.
+    pub judged_ops: u64,
+    /// What was wrong, for people; empty if nothing was.
+    pub explanation: String,
+}
+
+/// Judges a history as that of a linearizable key-value store.
+pub fn judge(history: &history::History) -> Judgement {
+    if history.overflowed() > 0 {
+        let explanation = format!("{} operations did not fit into the history", history.overflowed());
+        return Judgement { verdict: Verdict::Unknown, judged_ops: 0, explanation };
+    }
+    let mut judged = History::with_capacity(history.len());
+    history.iter().filter_map(convert).for_each(|operation| judged.push(operation));
+    match qlab_checker::check(&judged, Model::Kv, &Options::default()) {
+        Ok(report) => sum_up(&report),
+        Err(error) => Judgement { verdict: Verdict::Unknown, judged_ops: 0, explanation: error.to_string() },
+    }
+}
+
+/// Whether all replicas applied the same: equal hashes at the same index. `None` as long as they are not level.
+pub fn agreement(statuses: &[Status]) -> Option<Result<(), String>> {
+    let first = statuses.first()?;
+    if statuses.iter().any(|status| status.applied_index != first.applied_index) {
+        return None;
+    }
+    let odd = statuses.iter().find(|status| status.chain != first.chain);
+    Some(odd.map_or(Ok(()), |odd| {
+        let index = first.applied_index;
+        Err(format!(
+            "replicas {} and {} applied different histories up to index {index}",
+            first.node, odd.node
+        ))
+    }))
+}
+
+fn sum_up(report: &Report) -> Judgement {
+    let (verdict, explanation) = match report.verdict {
+        qlab_checker::Verdict::Valid => (Verdict::Linearizable, String::new()),
+        qlab_checker::Verdict::Unknown => {
+            (Verdict::Unknown, format!("the judge's budget was spent on {} keys", report.keys_undecided))
+        }
+        qlab_checker::Verdict::Invalid => {
+            let witness = report.witness.as_ref().map(ToString::to_string).unwrap_or_default();
+            (
+                Verdict::Violated,
+                format!(
+                    "{} keys are not linearizable; the smallest window:\n{witness}",
+                    report.keys_violated
+                ),
+            )
+        }
+    };
+    Judgement { verdict, judged_ops: report.operations, explanation }
+}
+
+fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
+    let (process, key) = (operation.process, u64::from(operation.key));
+    let value = value(operation.value);
+    let (begun, ended) = (operation.sent_ns, operation.completed_ns);
+    let asked = match operation.kind {
+        Kind::Get => qlab_checker::Operation::get(process, key, value),
+        Kind::Put => qlab_checker::Operation::put(process, key, value),
+        Kind::CompareAndSet => {
+            qlab_checker::Operation::cas(process, key, self::value(operation.expected), value)
+        }
+    };
+    match operation.end {
+        End::Ok => Some(asked.during(begun, ended)),
+        End::Mismatch => Some(asked.failed_during(begun, ended)),
+        End::Unknown => Some(asked.unknown_since(begun)),
+        // Certainly without effect.
+        End::Failed => None,
+    }
+}
+
+fn value(id: u64) -> u64 {
+    match id {
+        history::ABSENT => ABSENT,
+        history::FOREIGN => FOREIGN,
+        id => id,
+    }
+}
+
+const _: () = assert!(history::NEVER == NEVER_NS);

@@ -1,0 +1,167 @@
+//! Real processes, real faults: killed, paused and restarted replicas under load, judged on the very history.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use laboratory::cluster::Cluster;
+use laboratory::fleet::{Fleet, FleetSpec};
+use laboratory::interrupt::Interrupt;
+use laboratory::measure::drive;
+use laboratory::verdict;
+use qlab_loadgen::arrivals::{Load, Spacing};
+use qlab_loadgen::mix::Mix;
+use qlab_loadgen::run::{Outcome, Spec};
+use qlab_loadgen::values::ValueSizes;
+use qlab_report::Verdict;
+
+const CONNECTIONS: usize = 4;
+
+fn fleet(dir: PathBuf, durability: &str) -> Fleet {
+    let spec = FleetSpec {
+        program: env!("CARGO_BIN_EXE_qlab").into(),
+        dir,
+        system: "raft".into(),
+        // Small enough that images are made and sent within seconds.
+        options: "snapshot_log_bytes = 300000".parse().unwrap(),
+        replicas: 3,
+        durability: durability.into(),
+        seed: 11,
+        emulated_link: true,
+    };
+    Fleet::start(spec).unwrap()
+}
+
+fn spec(measure: Duration) -> Spec {
+    Spec {
+        load: Load::Open { rate_per_s: 2_000.0, spacing: Spacing::Poisson },
+        mix: Mix::ycsb('a').unwrap(),
+        keys: 200,
+        values: ValueSizes::fixed(64).unwrap(),
+        warmup: Duration::from_millis(300),
+        measure,
+        cooldown: Duration::from_millis(100),
+        slice: Duration::from_millis(100),
+        connect_timeout: Duration::from_secs(20),
+        timeout: Duration::from_millis(500),
+        give_up: Duration::from_secs(20),
+        ..Spec::default()
+    }
+}
+
+/// Runs a load during which `disturb` is called some twenty times a second with the number of the call.
+fn under_load(cluster: &mut Cluster, measure: Duration, mut disturb: impl FnMut(&mut Fleet, u32)) -> Outcome {
+    let mut calls = 0;
+    drive(cluster, CONNECTIONS, &spec(measure), &Interrupt::default(), |cluster, moment| {
+        let Cluster::Ours(fleet) = cluster else { unreachable!("only ours are disturbed") };
+        if moment.is_none() {
+            calls += 1;
+            disturb(fleet, calls);
+        }
+        Ok(())
+    })
+    .unwrap()
+}
+
+fn expect_right(cluster: &mut Cluster, outcome: &Outcome) {
+    assert!(outcome.verified, "not every key could be read after the load: {:?}", outcome.counters);
+    let judgement = verdict::judge(&outcome.history);
+    assert_eq!(judgement.verdict, Verdict::Linearizable, "{}", judgement.explanation);
+    let Cluster::Ours(fleet) = cluster else { unreachable!("only ours") };
+    for _ in 0..200 {
+        if let Some(agreed) = verdict::agreement(&fleet.statuses().unwrap()) {
+            return agreed.unwrap();
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    panic!("the replicas are never level: {:?}", fleet.statuses());
+}
+
+#[test]
+fn a_leader_killed_and_a_follower_paused_under_load_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "fdatasync")));
+    let (mut killed, mut paused) = (None, None);
+    let outcome = under_load(&mut cluster, Duration::from_secs(6), |fleet, call| match call {
+        20 => {
+            let leader = fleet.leader().unwrap().expect("a leader serves the load");
+            fleet.kill(leader).unwrap();
+            killed = Some(leader);
+        }
+        60 => fleet.restart(killed.unwrap()).unwrap(),
+        75 => {
+            let leader = fleet.leader().unwrap();
+            let follower = (0..3).find(|node| Some(*node) != leader).unwrap();
+            fleet.pause(follower).unwrap();
+            paused = Some(follower);
+        }
+        95 => fleet.resume(paused.unwrap()).unwrap(),
+        _ => {}
+    });
+    assert!(paused.is_some(), "the load ended before the follower was paused");
+    assert!(outcome.counters.completed > 5_000, "hardly anything was served: {:?}", outcome.counters);
+    expect_right(&mut cluster, &outcome);
+    cluster.stop().unwrap();
+}
+
+#[test]
+fn a_leader_paused_past_its_election_serves_no_stale_read_when_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "memory")));
+    let mut paused = None;
+    let outcome = under_load(&mut cluster, Duration::from_secs(4), |fleet, call| match call {
+        15 => {
+            let leader = fleet.leader().unwrap().expect("a leader serves the load");
+            fleet.pause(leader).unwrap();
+            paused = Some(leader);
+        }
+        45 => fleet.resume(paused.unwrap()).unwrap(),
+        _ => {}
+    });
+    assert!(paused.is_some(), "the load ended before the leader was paused");
+    expect_right(&mut cluster, &outcome);
+    cluster.stop().unwrap();
+}
+
+#[test]
+fn all_replicas_killed_at_once_come_back_with_everything_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "fdatasync")));
+    let outcome = under_load(&mut cluster, Duration::from_secs(4), |fleet, call| {
+        if call == 20 {
+            (0..3).for_each(|node| fleet.kill(node).unwrap());
+            (0..3).for_each(|node| fleet.restart(node).unwrap());
+        }
+    });
+    expect_right(&mut cluster, &outcome);
+    cluster.stop().unwrap();
+}
+
+#[test]
+fn a_replica_that_lost_its_journal_must_not_come_back_as_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fleet = fleet(dir.path().join("fleet"), "fdatasync");
+    fleet.kill(1).unwrap();
+    std::fs::remove_dir_all(dir.path().join("fleet/journal-1")).unwrap();
+    let refusal = format!("{:#}", fleet.restart(1).unwrap_err());
+    assert!(refusal.contains("must not rejoin as itself"), "{refusal}");
+}
+
+#[test]
+fn leadership_that_is_yielded_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fleet = fleet(dir.path().join("fleet"), "memory");
+    let first = await_leader(&mut fleet, None);
+    fleet.order(first, &qlab_node::control::Order::Yield { to: None }).unwrap();
+    await_leader(&mut fleet, Some(first));
+    fleet.stop().unwrap();
+}
+
+fn await_leader(fleet: &mut Fleet, not: Option<usize>) -> usize {
+    for _ in 0..200 {
+        if let Some(leader) = fleet.leader().unwrap().filter(|leader| Some(*leader) != not) {
+            return leader;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    panic!("nobody leads but {not:?}");
+}
