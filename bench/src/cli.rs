@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use qlab_checker::Model;
 use qlab_report::Durability;
 
 use crate::plan::{Draft, Plan, PlanError, Scalar, System};
@@ -125,11 +126,11 @@ pub struct RunArgs {
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
     /// A history: JSON lines in real-time order, such as
-    /// {"process": 3, "type": "invoke", "f": "put", "key": "k", "value": 1, "time": 17}.
+    /// {"process": 3, "type": "invoke", "f": "put", "key": "k", "value": 1, "time": 17}; - is standard input.
     pub file: PathBuf,
-    /// What the history is of.
-    #[arg(long, default_value = "kv", value_parser = ["kv", "register", "cas-register", "append", "mutex", "set", "write-once"])]
-    pub model: String,
+    /// What each key of the history is: kv, register, cas-register or append.
+    #[arg(long, default_value_t = Model::Kv)]
+    pub model: Model,
     /// Print one JSON object: verdict, operations, witness.
     #[arg(long)]
     pub json: bool,
@@ -138,11 +139,21 @@ pub struct CheckArgs {
 /// What to do with a journal.
 #[derive(Debug, Subcommand)]
 pub enum JournalVerb {
-    /// Print the segments and records of a journal, and where it ends.
-    Inspect {
-        /// The journal's folder.
-        dir: PathBuf,
-    },
+    /// Print the segments of a journal, where it ends, and whether it is sound; code 1 if it is not.
+    Inspect(InspectArgs),
+}
+
+/// Flags of `journal inspect`.
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// The journal's folder; its owner may be running.
+    pub dir: PathBuf,
+    /// List every frame, too.
+    #[arg(long)]
+    pub frames: bool,
+    /// Print one JSON object instead of the tables.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `doctor`.
@@ -281,7 +292,10 @@ mod tests {
         let system = refusal("qlab run --system rafft");
         assert!(system.contains("'rafft'") && system.contains("unreplicated, raft, etcd"), "{system}");
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));
-        assert!(refusal("qlab check x --model queue").contains("write-once"));
+        assert!(
+            refusal("qlab check x --model queue")
+                .contains("choose one of kv, register, cas-register, append")
+        );
         assert!(refusal("qlab run --replica 3").contains("--replicas"));
         assert!(refusal("qlab rum").contains("run"));
     }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`cli`] | the command line: verbs, flags, help |
 //! | [`plan`] | experiments as data, and their expansion |
+//! | [`check`] | the judgement of a history file |
+//! | [`inspect`] | what a replica's journal holds, and whether it would open |
 //! | [`machine`], [`code`] | what a result must say about where and of what it was made |
 //! | [`runner`] | a plan carried out, slot by slot |
 //! | [`measure`], [`row`] | one measurement, and the row it becomes |
@@ -17,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -24,6 +27,7 @@ pub mod code;
 pub mod doctor;
 pub mod etcd;
 pub mod fleet;
+pub mod inspect;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;

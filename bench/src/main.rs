@@ -8,11 +8,12 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
 use laboratory::{
-    cli::{BookArgs, Cli, DoctorArgs, ResultsVerb, RunArgs, Verb},
-    doctor,
+    check,
+    cli::{BookArgs, CheckArgs, Cli, DoctorArgs, InspectArgs, JournalVerb, ResultsVerb, RunArgs, Verb},
+    doctor, inspect,
     interrupt::Interrupt,
     runner::{self, Summary},
 };
@@ -47,8 +48,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Doctor(args)) => examine(&args),
         Some(Verb::Book(args)) => derive_book(&args),
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
-        Some(Verb::Check(_)) => bail!("check: histories are not judged from the command line yet"),
-        Some(Verb::Journal(_)) => bail!("journal: journals are not shown on the command line yet"),
+        Some(Verb::Check(args)) => check_history(args),
+        Some(Verb::Journal(JournalVerb::Inspect(args))) => inspect_journal(&args),
     }
 }
 
@@ -125,6 +126,28 @@ fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
     }
     print(&format!("{runs} runs, {} problems\n", problems.len()))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn check_history(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let report = match check::judge(check::Origin::of(&args.file), args.model) {
+        Ok(report) => report,
+        Err(error) => return usage(&error),
+    };
+    print(&if args.json { check::json(&report)? } else { check::text(&report) })?;
+    Ok(match report.verdict {
+        qlab_checker::Verdict::Valid => ExitCode::SUCCESS,
+        qlab_checker::Verdict::Invalid => ExitCode::from(FAILED),
+        qlab_checker::Verdict::Unknown => ExitCode::from(USAGE),
+    })
+}
+
+fn inspect_journal(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let found = match inspect::inspect(&args.dir, args.frames) {
+        Ok(found) => found,
+        Err(error) => return usage(&error),
+    };
+    print(&if args.json { serde_json::to_string(&found)? + "\n" } else { found.text() })?;
+    Ok(if found.sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn print(text: &str) -> io::Result<()> {
