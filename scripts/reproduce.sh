@@ -7,7 +7,7 @@ usage() {
 usage: scripts/reproduce.sh PLAN
 
 Builds the laboratory, examines this machine, runs PLAN, validates its files, and renews the generated tables.
-PLAN is the name of a plan (quick, floor, floor-etcd) or the path of a .toml file.
+PLAN is the name of a plan (quick, floor) or the path of a .toml file.
 
 The run lands in results/runs/PLAN/MACHINE/; nothing is committed. Leave the machine alone while it runs.
 Exit code: that of the first step that failed; 2 for wrong usage.

@@ -23,11 +23,8 @@ pub use point::{KeyDistribution, Point, System};
 pub use scalar::Scalar;
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 3] = [
-    ("quick", include_str!("../plans/quick.toml")),
-    ("floor", include_str!("../plans/floor.toml")),
-    ("floor-etcd", include_str!("../plans/floor-etcd.toml")),
-];
+const EMBEDDED: [(&str, &str); 2] =
+    [("quick", include_str!("../plans/quick.toml")), ("floor", include_str!("../plans/floor.toml"))];
 
 /// An experiment, checked and expanded.
 #[derive(Clone, Debug)]
@@ -173,7 +170,7 @@ mod tests {
         let error = Plan::draft("flor").unwrap_err().to_string();
         assert_eq!(
             error,
-            "there is no plan \"flor\"; there are quick, floor, floor-etcd, or give the path of a .toml file"
+            "there is no plan \"flor\"; there are quick, floor, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }
