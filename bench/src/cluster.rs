@@ -8,7 +8,7 @@ use qlab_report::Durability;
 
 use crate::etcd::EtcdCluster;
 use crate::fleet::{Fleet, FleetSpec};
-use crate::plan::{Point, System};
+use crate::plan::{Point, System, option_value};
 
 /// A running cluster.
 pub enum Cluster {
@@ -87,14 +87,7 @@ impl Cluster {
 pub fn options(point: &Point) -> toml::Table {
     let prefix = format!("{}.", point.system);
     let own = point.switches.iter().filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
-    own.map(|(name, value)| (name.to_owned(), scalar(value))).collect()
-}
-
-/// Switches are kept as text; options have types.
-fn scalar(text: &str) -> toml::Value {
-    let number = text.parse().map(toml::Value::Integer).ok();
-    let flag = text.parse().map(toml::Value::Boolean).ok();
-    number.or(flag).unwrap_or_else(|| toml::Value::String(text.into()))
+    own.map(|(name, value)| (name.to_owned(), option_value(value))).collect()
 }
 
 fn used(status: &Status) -> Used {

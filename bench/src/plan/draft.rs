@@ -5,7 +5,7 @@ mod reader;
 use std::{collections::BTreeMap, io, time::Duration};
 
 use self::reader::Reader;
-use super::{Plan, Point, Scalar, System};
+use super::{Plan, Point, Scalar, System, option_value};
 
 /// Rounds of a plan.
 const ROUNDS_MAX: i64 = 100;
@@ -119,6 +119,7 @@ impl Draft {
     pub fn finish(self) -> Result<Plan, PlanError> {
         let mut points = Vec::new();
         for cell in &self.cells {
+            cell.check_switches()?;
             cell.expand(&self.file, &mut points)?;
         }
         let whole = || self.file.clone();
@@ -199,6 +200,18 @@ fn distinct(names: &[&str]) -> String {
 }
 
 impl DraftCell {
+    /// Asks each protocol whether it knows its switches; whether they go together is asked of the whole cell later.
+    fn check_switches(&self) -> Result<(), PlanError> {
+        for (key, given) in &self.parameters {
+            let Some((system, switch)) = key.split_once('.') else { continue };
+            for value in &given.values {
+                qlab_node::systems::check_option(system, switch, option_value(&value.to_string()))
+                    .map_err(|error| wrong(given.place.clone(), &error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn systems(&self) -> Vec<String> {
         let system = |given: &Given| given.values.iter().map(Scalar::to_string).collect();
         self.parameters.get("system").map_or_else(|| vec![System::Raft.name().to_owned()], system)
@@ -381,13 +394,13 @@ mod tests {
 
     #[test]
     fn the_command_line_changes_a_plan_and_the_plan_says_so() {
-        let mut draft = Plan::draft("floor").unwrap();
+        let mut draft = Plan::draft("quick").unwrap();
         draft.set("system", vec![Scalar::Text("unreplicated".into())]);
         draft.set("load", vec![Scalar::Text("open:100".into())]);
         draft.set("rounds", vec![Scalar::Integer(2)]);
         draft.drop_foreign_switches();
         let plan = draft.finish().unwrap();
-        assert_eq!((plan.rounds, plan.points.len()), (2, 3));
+        assert_eq!((plan.rounds, plan.points.len()), (2, 2));
         let again = Draft::parse("again", &plan.source).and_then(Draft::finish).unwrap();
         assert_eq!((again.points, again.measure), (plan.points, plan.measure));
     }

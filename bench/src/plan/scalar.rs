@@ -66,6 +66,13 @@ impl Scalar {
     }
 }
 
+/// A switch's text as what protocols take: switches are kept as text, options have kinds.
+pub fn option_value(text: &str) -> toml::Value {
+    let number = text.parse().map(toml::Value::Integer).ok();
+    let flag = text.parse().map(toml::Value::Boolean).ok();
+    number.or(flag).unwrap_or_else(|| toml::Value::String(text.into()))
+}
+
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

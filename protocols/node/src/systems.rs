@@ -37,6 +37,16 @@ pub fn check(system: &str, options: &toml::Table) -> Result<(), OptionsError> {
     }
 }
 
+/// Checks that a system has an option and that the value is of its kind; whether options go together is for [`check`].
+pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), OptionsError> {
+    let options = toml::Table::from_iter([(key.to_owned(), value)]);
+    match system {
+        Unreplicated::NAME => read::<UnreplicatedOptions>(Unreplicated::NAME, &options).map(drop),
+        Raft::NAME => read::<RaftOptions>(Raft::NAME, &options).map(drop),
+        other => Err(OptionsError::UnknownSystem(other.into())),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnreplicatedOptions {
