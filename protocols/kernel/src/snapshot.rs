@@ -99,10 +99,11 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Takes a chunk in; the whole snapshot if it was the last. A chunk at offset 0 begins anew.
+    /// Takes a chunk in; the whole snapshot if it was the last. The first chunk of another snapshot begins anew; of the
+    /// same one, it is a repetition, and what has come is kept.
     pub fn add(&mut self, chunk: &Chunk) -> Option<Snapshot> {
         let target = (chunk.index, chunk.term, chunk.total_bytes);
-        if chunk.offset == 0 {
+        if chunk.offset == 0 && self.target != Some(target) {
             self.target = Some(target);
             self.image.clear();
         }
@@ -161,6 +162,7 @@ mod tests {
         assert_eq!(assembly.add(&snapshot.chunk(0)), None);
         let other = Snapshot { term: Term(3), ..snapshot.clone() };
         assert_eq!(assembly.add(&other.chunk(SNAPSHOT_CHUNK_BYTES)), None);
+        assert_eq!(assembly.add(&snapshot.chunk(0)), None, "a repetition takes nothing away");
         assert_eq!(assembly.have_bytes(Index(9), Term(2)), SNAPSHOT_CHUNK_BYTES as u64);
         assert_eq!(assembly.add(&snapshot.chunk(SNAPSHOT_CHUNK_BYTES)), Some(snapshot));
     }
