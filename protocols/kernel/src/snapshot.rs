@@ -99,11 +99,10 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Takes a chunk in; the whole snapshot if it was the last. The first chunk of another snapshot begins anew; of the
-    /// same one, it is a repetition, and what has come is kept.
+    /// Takes a chunk in; the whole snapshot if it was the last. A chunk at offset 0 begins anew.
     pub fn add(&mut self, chunk: &Chunk) -> Option<Snapshot> {
         let target = (chunk.index, chunk.term, chunk.total_bytes);
-        if chunk.offset == 0 && self.target != Some(target) {
+        if chunk.offset == 0 {
             self.target = Some(target);
             self.image.clear();
         }
@@ -120,6 +119,13 @@ impl Assembly {
             term: chunk.term,
             image: std::mem::take(&mut self.image).freeze(),
         })
+    }
+
+    /// Whether that chunk has been taken in already: where chunks may come twice, the first one must not begin anew.
+    #[must_use]
+    pub fn has(&self, chunk: &Chunk) -> bool {
+        self.target == Some((chunk.index, chunk.term, chunk.total_bytes))
+            && chunk.end() <= self.image.len() as u64
     }
 
     /// How much of the snapshot that ends with `index` at `term` is here, in bytes.
@@ -162,7 +168,8 @@ mod tests {
         assert_eq!(assembly.add(&snapshot.chunk(0)), None);
         let other = Snapshot { term: Term(3), ..snapshot.clone() };
         assert_eq!(assembly.add(&other.chunk(SNAPSHOT_CHUNK_BYTES)), None);
-        assert_eq!(assembly.add(&snapshot.chunk(0)), None, "a repetition takes nothing away");
+        assert!(assembly.has(&snapshot.chunk(0)) && !assembly.has(&snapshot.chunk(SNAPSHOT_CHUNK_BYTES)));
+        assert!(!assembly.has(&other.chunk(0)));
         assert_eq!(assembly.have_bytes(Index(9), Term(2)), SNAPSHOT_CHUNK_BYTES as u64);
         assert_eq!(assembly.add(&snapshot.chunk(SNAPSHOT_CHUNK_BYTES)), Some(snapshot));
     }

@@ -70,7 +70,9 @@ impl Raft {
             self.owe_matched(from, chunk.index);
             return;
         }
-        let Some(snapshot) = self.snapshots.incoming.add(chunk) else {
+        let incoming = &mut self.snapshots.incoming;
+        let whole = if incoming.has(chunk) { None } else { incoming.add(chunk) };
+        let Some(snapshot) = whole else {
             let have_bytes = self.snapshots.incoming.have_bytes(chunk.index, chunk.term);
             // Early: it only paces the sender; the image counts once it is whole and durable.
             effects

@@ -11,9 +11,10 @@ fn config(seed: u64) -> Config {
     Config {
         window_entries: [1, 4, 64][(seed % 3) as usize],
         window_bytes: [100, 1 << 20][(seed % 2) as usize],
-        leader_write: if seed % 5 == 0 { LeaderWrite::First } else { LeaderWrite::Parallel },
+        leader_write: if seed.is_multiple_of(5) { LeaderWrite::First } else { LeaderWrite::Parallel },
+        clock_drift_ppm: [0, 10_000, 300_000][(seed / 4 % 3) as usize],
         reads: if seed % 4 < 2 { Reads::Index } else { Reads::Lease },
-        batching: seed % 7 != 0,
+        batching: !seed.is_multiple_of(7),
         snapshot_log_bytes: [200, 2000, 1 << 20][(seed / 3 % 3) as usize],
         retained_log_bytes: [0, 300, 1 << 20][(seed / 9 % 3) as usize],
         ..Config::default()
@@ -37,15 +38,20 @@ fn campaign(seed: u64) -> World {
         world.advance();
         world.misfortune();
         let target = NodeId((turn % nodes as u64) as u16);
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             let target = world.leader().unwrap_or(target);
             world.write(target);
         }
-        if turn % 5 == 0 {
-            // Every replica is asked now and then, also one that only believes that it leads.
+        if turn.is_multiple_of(5) {
             world.read(target);
         }
-        if turn % 97 == 0 {
+        if turn.is_multiple_of(2) {
+            // Also those who only believe that they lead, while another takes writes.
+            for leader in world.leaders().collect::<Vec<_>>() {
+                world.read(leader);
+            }
+        }
+        if turn.is_multiple_of(97) {
             world.give(target, Input::Yield { to: None });
         }
     }

@@ -107,7 +107,7 @@ pub(crate) struct World {
     /// When the last message of each lane arrives.
     lanes: BTreeMap<(NodeId, NodeId, bool), Time>,
     // What must hold across replicas, ever.
-    leaders: BTreeMap<Term, NodeId>,
+    elected: BTreeMap<Term, NodeId>,
     committed: BTreeMap<Index, (Term, Bytes)>,
     /// The term of whoever applied it first: no lower than the one it was committed in.
     committed_in: BTreeMap<Index, Term>,
@@ -138,7 +138,7 @@ impl World {
             flights: Vec::new(),
             order: 0,
             lanes: BTreeMap::new(),
-            leaders: BTreeMap::new(),
+            elected: BTreeMap::new(),
             committed: BTreeMap::new(),
             committed_in: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
@@ -362,7 +362,7 @@ impl World {
     fn observe(&mut self, id: NodeId, event: Event) {
         match event {
             Event::Elected(term) => {
-                let other = self.leaders.insert(term, id);
+                let other = self.elected.insert(term, id);
                 assert!(
                     other.is_none_or(|other| other == id),
                     "two leaders in term {term}: {other:?} and {id}"
@@ -544,7 +544,8 @@ impl World {
         let mut due: Vec<Flight> = self.flights.extract_if(.., |flight| flight.arrives <= now).collect();
         due.sort_by_key(|flight| (flight.arrives, flight.order));
         for flight in due {
-            if !self.cut.contains(&(flight.from, flight.to)) {
+            // Where messages are late, those sent before a cut arrive after it.
+            if self.faults.delay_percent > 0 || !self.cut.contains(&(flight.from, flight.to)) {
                 self.give(flight.to, Input::Message { from: flight.from, message: flight.message });
             }
         }
@@ -571,7 +572,17 @@ impl World {
         }
         if self.percent(self.faults.partition_percent) {
             self.cut.clear();
-            if self.percent(60) {
+            if let Some(leader) = self.leader()
+                && self.percent(40)
+            {
+                // The others elect another, and the old one hears nothing of it.
+                self.cut.extend(self.ids().into_iter().map(|other| (other, leader)));
+                if self.percent(30) {
+                    self.give(leader, Input::Yield { to: None });
+                } else {
+                    self.cut.extend(self.ids().into_iter().map(|other| (leader, other)));
+                }
+            } else if self.percent(60) {
                 for from in self.ids() {
                     for to in self.ids() {
                         if self.percent(30) {
@@ -597,11 +608,13 @@ impl World {
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        let leaders = self
-            .ids()
-            .into_iter()
-            .filter(|id| self.nodes[usize::from(id.0)].raft.as_ref().is_some_and(Raft::is_leader));
-        leaders.max_by_key(|id| self.raft(*id).term())
+        self.leaders().max_by_key(|id| self.raft(*id).term())
+    }
+
+    /// Everyone who believes to lead.
+    pub(crate) fn leaders(&self) -> impl Iterator<Item = NodeId> {
+        let up = self.ids().into_iter().filter(|id| self.nodes[usize::from(id.0)].raft.is_some());
+        up.filter(|id| self.raft(*id).is_leader())
     }
 
     pub(crate) fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
