@@ -113,6 +113,52 @@ fn a_lease_ends_before_another_can_be_elected() {
 }
 
 #[test]
+fn a_lease_on_a_slow_clock_ends_before_another_leader_commits() {
+    let config = Config { reads: Reads::Lease, clock_drift_ppm: 400_000, ..Config::default() };
+    for seed in 0..40 {
+        let mut world = World::new(3, seed, config.clone(), CALM);
+        let old = world.elect();
+        for id in world.ids() {
+            world.set_drift(id, if id == old { -200_000 } else { 200_000 });
+        }
+        world.run_until("in step", World::converged);
+        isolate(&mut world, old);
+        read_until_deposed(&mut world, old);
+    }
+}
+
+#[test]
+fn a_voter_that_restarts_keeps_to_the_lease_it_gave() {
+    for seed in 0..20 {
+        let mut world = World::new(3, seed, Config { reads: Reads::Lease, ..Config::default() }, CALM);
+        let old = world.elect();
+        world.run_until("in step", World::converged);
+        let others: Vec<_> = world.ids().into_iter().filter(|id| *id != old).collect();
+        // One has not heard the leader for long and asks for votes already; the other has, and forgets it.
+        world.cut.extend([(old, others[0]), (others[0], old)]);
+        let until = world.now + Duration::from_millis(400);
+        while world.now < until {
+            world.advance();
+        }
+        isolate(&mut world, old);
+        world.crash(others[1]);
+        world.restart(others[1]);
+        read_until_deposed(&mut world, old);
+    }
+}
+
+/// The world compares what each read sees with what has been committed elsewhere.
+fn read_until_deposed(world: &mut World, old: NodeId) {
+    while world.raft(old).is_leader() {
+        if let Some(new) = world.leader().filter(|new| *new != old) {
+            world.write(new);
+        }
+        world.read(old);
+        world.advance();
+    }
+}
+
+#[test]
 fn a_follower_far_behind_gets_an_image() {
     let config = Config { snapshot_log_bytes: 500, retained_log_bytes: 0, ..Config::default() };
     let mut world = World::new(3, 1, config, CALM);

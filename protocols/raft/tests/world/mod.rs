@@ -156,7 +156,7 @@ impl World {
         for _ in 0..nodes {
             let half_ppm = i64::from(world.config.clock_drift_ppm / 2);
             let clock = Clock {
-                offset_ns: world.chance.random_range(1..1 << 40),
+                offset_ns: world.chance.random_range(1 << 39..1 << 40),
                 drift_ppm: world.chance.random_range(-half_ppm..=half_ppm),
             };
             world.nodes.push(Node {
@@ -268,6 +268,15 @@ impl World {
         for outgoing in node.gated.drain(..ready).collect::<Vec<_>>() {
             self.post(id, outgoing);
         }
+    }
+
+    /// From now on, `id`'s clock runs that much too fast.
+    pub(crate) fn set_drift(&mut self, id: NodeId, drift_ppm: i64) {
+        let (now, shown) = (self.now, self.local(id));
+        let clock = &mut self.node(id).clock;
+        *clock = Clock { offset_ns: 0, drift_ppm };
+        clock.offset_ns =
+            shown.0.checked_sub(clock.local(now).0).expect("clocks began well before the world");
     }
 
     fn is_paused(&self, id: NodeId) -> bool {
