@@ -41,9 +41,15 @@ impl Wire for Request {
     }
 
     fn decode(reader: &mut Reader) -> Result<Self, WireError> {
-        match reader.u8()? {
-            0 => Ok(Self::Write(Batch::decode(reader)?)),
-            1 => Ok(Self::Read(Batch::decode(reader)?)),
+        let kind = reader.u8()?;
+        let batch = Batch::decode(reader)?;
+        if batch.is_empty() {
+            // It would occupy places that are bounded by bytes, and there would be nobody to answer.
+            return Err(WireError::Invalid { what: "bytes of a request", value: 0 });
+        }
+        match kind {
+            0 => Ok(Self::Write(batch)),
+            1 => Ok(Self::Read(batch)),
             other => Err(WireError::Invalid { what: "request kind", value: other.into() }),
         }
     }
@@ -326,6 +332,15 @@ mod tests {
         assert_eq!((read[2].first, read[2].count), (Sequence(3), 2));
         assert_eq!(read[3].body, AnswerBody::Refused(Refusal::Busy));
         assert_eq!(read[4].body, AnswerBody::Moved(None));
+    }
+
+    #[test]
+    fn a_request_for_nothing_is_no_request() {
+        for request in [Request::Write(Batch::default()), Request::Read(Batch::default())] {
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            assert!(Request::decode_all(bytes.into()).is_err());
+        }
     }
 
     proptest! {

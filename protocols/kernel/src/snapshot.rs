@@ -121,6 +121,13 @@ impl Assembly {
         })
     }
 
+    /// Whether that chunk has been taken in already: where chunks may come twice, the first one must not begin anew.
+    #[must_use]
+    pub fn has(&self, chunk: &Chunk) -> bool {
+        self.target == Some((chunk.index, chunk.term, chunk.total_bytes))
+            && chunk.end() <= self.image.len() as u64
+    }
+
     /// How much of the snapshot that ends with `index` at `term` is here, in bytes.
     #[must_use]
     pub fn have_bytes(&self, index: Index, term: Term) -> u64 {
@@ -161,6 +168,8 @@ mod tests {
         assert_eq!(assembly.add(&snapshot.chunk(0)), None);
         let other = Snapshot { term: Term(3), ..snapshot.clone() };
         assert_eq!(assembly.add(&other.chunk(SNAPSHOT_CHUNK_BYTES)), None);
+        assert!(assembly.has(&snapshot.chunk(0)) && !assembly.has(&snapshot.chunk(SNAPSHOT_CHUNK_BYTES)));
+        assert!(!assembly.has(&other.chunk(0)));
         assert_eq!(assembly.have_bytes(Index(9), Term(2)), SNAPSHOT_CHUNK_BYTES as u64);
         assert_eq!(assembly.add(&snapshot.chunk(SNAPSHOT_CHUNK_BYTES)), Some(snapshot));
     }

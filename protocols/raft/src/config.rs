@@ -39,7 +39,8 @@ pub struct Config {
     pub window_entries: usize,
     /// Bytes on their way to a follower and not acknowledged, at least one entry.
     pub window_bytes: usize,
-    /// Bytes of writes that wait to be put into the log; a leader with more is busy.
+    /// Bytes of writes that wait to be put into the log, and as many of reads that wait for confirmation; a leader with more
+    /// is busy.
     pub intake_bytes_max: usize,
     /// Reads that wait for confirmation; a leader with more is busy.
     pub waiting_reads_max: usize,

@@ -60,7 +60,13 @@ impl Raft {
                 return;
             }
             leader.tick(now, &self.config);
-        } else if now >= self.election_deadline {
+        } else if now < self.election_deadline {
+            // A leader or a candidate was heard meanwhile.
+        } else if self.awaits_own_vote() {
+            // Nobody has been asked yet: the requests wait for the disk. A new election would wait for it again, for ever
+            // if the disk is slower than elections are.
+            self.draw_election_deadline(now);
+        } else {
             self.ask_for_pre_votes(now, effects);
         }
     }
@@ -81,6 +87,7 @@ impl Raft {
     fn campaign(&mut self, now: Time, ballot: Ballot, effects: &mut Effects<Self>) {
         self.leader = None;
         self.received = Index::ZERO;
+        self.owed = Owed::default();
         self.draw_election_deadline(now);
         self.vote(self.term.next(), Some(self.seat.me), effects);
         self.role = Role::Candidate { votes: NodeSet::EMPTY };
@@ -151,6 +158,10 @@ impl Raft {
         }
     }
 
+    fn awaits_own_vote(&self) -> bool {
+        matches!(self.role, Role::Candidate { .. }) && self.durable < self.vote_lsn
+    }
+
     /// A candidate's vote for itself counts like any other: once it is durable.
     pub(crate) fn count_own_vote(&mut self, now: Time, effects: &mut Effects<Self>) {
         if self.durable < self.vote_lsn {
@@ -174,6 +185,7 @@ impl Raft {
 
     /// Leaves whatever role for that of a follower in `term`, which is this one or a later one.
     pub(crate) fn become_follower(&mut self, now: Time, term: Term, effects: &mut Effects<Self>) {
+        let before = self.term;
         if term > self.term {
             self.vote(term, None, effects);
         }
@@ -183,7 +195,7 @@ impl Raft {
         if let Role::Leader(mut leader) = std::mem::replace(&mut self.role, Role::Follower) {
             leader.intake.refuse_all(Refusal::NotLeader(None), effects);
             leader.reads.refuse_all(effects);
-            effects.event(Event::Deposed(self.term));
+            effects.event(Event::Deposed(before));
             self.draw_election_deadline(now);
         }
     }

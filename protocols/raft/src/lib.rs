@@ -187,7 +187,7 @@ impl Raft {
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, effects: &mut Effects<Self>) {
-        if !self.seat.peers().contains(from) {
+        if !self.seat.peers().contains(from) || !message.is_sound() {
             effects.event(Event::Misbehaved(from));
             return;
         }
@@ -212,12 +212,16 @@ impl Raft {
                 self.follow(now, from);
                 self.on_heartbeat(from, round, commit, effects);
             }
-            Message::HeartbeatReply { round, received, .. } => self.on_heartbeat_reply(from, round, received),
+            Message::HeartbeatReply { round, received, .. } => {
+                self.on_heartbeat_reply(now, from, round, received)
+            }
             Message::Install { chunk, .. } => {
                 self.follow(now, from);
                 self.on_install(from, &chunk, effects);
             }
-            Message::InstallReply { index, have_bytes, .. } => self.on_install_reply(from, index, have_bytes),
+            Message::InstallReply { index, have_bytes, .. } => {
+                self.on_install_reply(now, from, index, have_bytes)
+            }
             Message::TakeOver { .. } => self.on_take_over(now, effects),
             Message::Stale { .. } => {}
         }
@@ -233,7 +237,7 @@ impl Raft {
             Request::Write(batch) if leader.has_room(&self.config, batch.len()) => {
                 leader.intake.push(ticket, batch)
             }
-            Request::Read(batch) if leader.reads.len() < self.config.waiting_reads_max => {
+            Request::Read(batch) if leader.reads.has_room(&self.config, batch.len()) => {
                 leader.reads.push(ticket, batch);
             }
             Request::Write(batch) | Request::Read(batch) => effects.refuse(ticket, batch, Refusal::Busy),

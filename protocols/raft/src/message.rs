@@ -146,6 +146,22 @@ impl Message {
     }
 }
 
+impl Message {
+    /// Whether its terms go together: nobody has entries of a term that is still to come, nor entries in falling terms.
+    #[must_use]
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::Append { term, previous, entry, .. } => {
+                let standing = entry.as_ref().map_or(*term, |entry| entry.term);
+                previous.term <= standing && standing <= *term
+            }
+            Self::Vote { term, last, .. } => last.term < *term,
+            Self::Install { term, chunk } => chunk.term <= *term,
+            _ => true,
+        }
+    }
+}
+
 impl qlab_kernel::Message for Message {
     fn lane(&self) -> Lane {
         match self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use qlab_kernel::{Batch, Commit, Effects, Refusal, Ticket, Time};
 
-use crate::config::Reads;
+use crate::config::{Config, Reads};
 use crate::{Raft, Role};
 
 /// Heartbeats whose times are remembered; forgetting older ones only makes the lease look shorter.
@@ -20,6 +20,8 @@ const OPEN_ROUNDS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct WaitingReads {
     queue: VecDeque<Waiting>,
+    /// Bytes of the queries in it.
+    bytes: usize,
     /// The last heartbeat sent.
     round: u64,
     /// Heartbeats that no majority has answered yet, with the times they were sent.
@@ -58,11 +60,13 @@ impl Raft {
 
 impl WaitingReads {
     pub(crate) fn push(&mut self, ticket: Ticket, batch: Batch) {
+        self.bytes += batch.len();
         self.queue.push_back(Waiting { ticket, batch, round: self.round + 1 });
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+    /// Whether a read of that many bytes may come in.
+    pub(crate) fn has_room(&self, config: &Config, bytes: usize) -> bool {
+        self.queue.len() < config.waiting_reads_max && self.bytes + bytes <= config.intake_bytes_max
     }
 
     /// Whether a read waits for a heartbeat that is not sent yet. One is on its way at a time: reads that come meanwhile
@@ -92,6 +96,7 @@ impl WaitingReads {
     }
 
     pub(crate) fn refuse_all(&mut self, effects: &mut Effects<Raft>) {
+        self.bytes = 0;
         for read in self.queue.drain(..) {
             effects.refuse(read.ticket, read.batch, Refusal::NotLeader(None));
         }
@@ -114,6 +119,7 @@ impl WaitingReads {
     fn answer(&mut self, sure_up_to: u64, effects: &mut Effects<Raft>) {
         while self.queue.front().is_some_and(|read| read.round <= sure_up_to) {
             let read = self.queue.pop_front().expect("looked at it");
+            self.bytes -= read.batch.len();
             effects.commit(Commit::Query { ticket: read.ticket, batch: read.batch });
         }
     }

@@ -46,30 +46,32 @@ pub(crate) struct Peer {
     pub(crate) round: u64,
     /// The last heartbeat sent before the last entry was.
     sent_round: u64,
+    /// When it last received something new, or was first sent something to receive.
+    progress_at: Time,
     /// It has everything that was sent, but its acknowledgement is missing: ask for it.
     question_due: bool,
     heard: Time,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Where its log agrees with ours is not known: one question at a time.
     Probe { asked: bool },
     /// It follows: entries are streamed.
     Stream,
-    /// It is too far behind for entries: the image first.
-    Image(Sending),
+    /// It is too far behind for entries: the image first. None has been begun yet, or this one.
+    Image(Option<Sending>),
 }
 
 /// An image on its way to a follower.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Sending {
-    /// The image's last index; zero while none has been begun.
-    index: Index,
+    /// Sent to the end even if a newer one is made meanwhile: where images are made faster than they travel, none would
+    /// ever arrive.
+    snapshot: Snapshot,
     sent_bytes: u64,
-    /// What the follower says it has, now and at the last heartbeat.
+    /// What the follower says it has.
     have_bytes: u64,
-    had_bytes: u64,
 }
 
 /// What a follower owes its leader at the next flush: one answer for a whole burst of entries.
@@ -116,6 +118,7 @@ impl Raft {
             if leader.heartbeat_due || leader.reads.want_round() { leader.reads.begin_round(now) } else { 0 };
         leader.heartbeat_due = false;
         let view = View {
+            now,
             term: self.term,
             commit: self.commit,
             round: leader.reads.round(),
@@ -216,15 +219,20 @@ impl Raft {
         effects.send_early(from, reply);
     }
 
-    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: u64, received: Index) {
-        if let Some(peer) = self.peer_mut(from) {
-            peer.on_heartbeat_reply(round, received);
+    pub(crate) fn on_heartbeat_reply(&mut self, now: Time, from: NodeId, round: u64, received: Index) {
+        let last = self.log.last_index();
+        // As long as a silent leader is given: on a slow link, small messages overtake large ones by far.
+        let patience = self.config.election_timeout_min;
+        if let Some(peer) = self.peer_mut(from)
+            && received <= last
+        {
+            peer.on_heartbeat_reply(now, round, received, patience);
         }
     }
 
-    pub(crate) fn on_install_reply(&mut self, from: NodeId, index: Index, have_bytes: u64) {
+    pub(crate) fn on_install_reply(&mut self, now: Time, from: NodeId, index: Index, have_bytes: u64) {
         if let Some(peer) = self.peer_mut(from) {
-            peer.on_install_reply(index, have_bytes);
+            peer.on_install_reply(now, index, have_bytes);
         }
     }
 
@@ -328,6 +336,7 @@ impl Leader {
 
 /// What a peer's stream needs to know of its leader.
 struct View<'a> {
+    now: Time,
     term: Term,
     commit: Index,
     round: u64,
@@ -347,6 +356,7 @@ impl Peer {
             received: Index::ZERO,
             round: 0,
             sent_round: 0,
+            progress_at: now,
             question_due: false,
             heard: now,
         }
@@ -356,11 +366,12 @@ impl Peer {
         while self.may_send(view) {
             let previous = self.next.previous();
             let Some(term) = view.log.term_at(previous) else {
-                self.phase = Phase::Image(Sending::default());
+                self.phase = Phase::Image(None);
+                self.progress_at = view.now;
                 return;
             };
             let entry = if self.question_due { None } else { view.log.get(self.next).cloned() };
-            self.note_sent(entry.as_ref().map(|entry| entry.batch.len()), view.round);
+            self.note_sent(entry.as_ref().map(|entry| entry.batch.len()), view);
             let previous = Place { index: previous, term };
             let message = Message::Append { term: view.term, previous, commit: view.commit, entry };
             match view.config.leader_write {
@@ -372,12 +383,15 @@ impl Peer {
         }
     }
 
-    fn note_sent(&mut self, entry_bytes: Option<usize>, round: u64) {
+    fn note_sent(&mut self, entry_bytes: Option<usize>, view: &View<'_>) {
+        if self.in_flight.is_empty() || self.question_due {
+            self.progress_at = view.now;
+        }
         if matches!(self.phase, Phase::Probe { .. }) {
             self.phase = Phase::Probe { asked: true };
         }
         self.question_due = false;
-        self.sent_round = round;
+        self.sent_round = view.round;
         if let Some(bytes) = entry_bytes {
             self.in_flight.push_back((self.next, bytes));
             self.in_flight_bytes += bytes;
@@ -400,17 +414,17 @@ impl Peer {
 
     fn send_image(&mut self, term: Term, image: Option<&Snapshot>, effects: &mut Effects<Raft>) {
         let Phase::Image(sending) = &mut self.phase else { return };
-        let image = image.expect("a log that does not reach back has an image before it");
-        if sending.index != image.index {
-            // A newer image may have replaced the one that was being sent.
-            *sending = Sending { index: image.index, ..Sending::default() };
-        }
-        let total_bytes = image.image.len() as u64;
+        let sending = sending.get_or_insert_with(|| {
+            let newest = image.expect("a log that does not reach back has an image before it");
+            Sending { snapshot: newest.clone(), sent_bytes: 0, have_bytes: 0 }
+        });
+        let total_bytes = sending.snapshot.image.len() as u64;
         let window_bytes = IMAGE_CHUNKS_IN_FLIGHT * SNAPSHOT_CHUNK_BYTES as u64;
         while sending.sent_bytes == 0
             || sending.sent_bytes < total_bytes.min(sending.have_bytes.saturating_add(window_bytes))
         {
-            let chunk = image.chunk(usize::try_from(sending.sent_bytes).expect("an image fits memory"));
+            let chunk =
+                sending.snapshot.chunk(usize::try_from(sending.sent_bytes).expect("an image fits memory"));
             sending.sent_bytes = chunk.end().max(1);
             // Early: it is committed; the follower writes it down before it acknowledges.
             effects.send_early(self.node, Message::Install { term, chunk });
@@ -429,9 +443,9 @@ impl Peer {
             self.in_flight.pop_front();
         }
         self.next = self.next.max(matched.next());
-        match self.phase {
+        match &self.phase {
             Phase::Stream => {}
-            Phase::Image(sending) if matched < sending.index => {}
+            Phase::Image(Some(sending)) if matched < sending.snapshot.index => {}
             Phase::Probe { .. } | Phase::Image(_) => {
                 self.forget_in_flight();
                 self.next = matched.next();
@@ -457,11 +471,14 @@ impl Peer {
         self.phase = Phase::Probe { asked: false };
     }
 
-    fn on_heartbeat_reply(&mut self, round: u64, received: Index) {
+    fn on_heartbeat_reply(&mut self, now: Time, round: u64, received: Index, patience: Duration) {
         self.round = self.round.max(round);
-        let stalled = received == std::mem::replace(&mut self.received, received) && round > self.sent_round;
+        if received != std::mem::replace(&mut self.received, received) {
+            self.progress_at = now;
+        }
+        let stalled = round > self.sent_round && now >= self.progress_at + patience;
         match &mut self.phase {
-            // Nothing has come since the last heartbeat although something is on its way: it was lost. Receipt is compared,
+            // Nothing has come for a while although something is on its way: it was lost. Receipt is compared,
             // not durability, so that a slow disk is not taken for a lossy network; where all was received, it is asked
             // whether the acknowledgement was what was lost.
             Phase::Probe { asked } if stalled => {
@@ -479,24 +496,28 @@ impl Peer {
             }
             Phase::Probe { .. } | Phase::Stream => {}
             // The image is there; only the word of it was lost.
-            Phase::Image(sending) if sending.index > Index::ZERO && received >= sending.index => {
+            Phase::Image(Some(sending)) if received >= sending.snapshot.index => {
                 self.next = received.next();
                 self.phase = Phase::Probe { asked: false };
             }
-            Phase::Image(sending) => {
-                if sending.have_bytes == std::mem::replace(&mut sending.had_bytes, sending.have_bytes) {
-                    sending.sent_bytes = sending.have_bytes;
-                }
+            Phase::Image(Some(sending)) if stalled => {
+                sending.sent_bytes = sending.have_bytes;
+                self.progress_at = now;
             }
+            Phase::Image(_) => {}
         }
     }
 
-    fn on_install_reply(&mut self, index: Index, have: u64) {
-        if let Phase::Image(sending) = &mut self.phase
-            && sending.index == index
-            && have <= sending.sent_bytes
+    fn on_install_reply(&mut self, now: Time, index: Index, have_bytes: u64) {
+        if let Phase::Image(Some(sending)) = &mut self.phase
+            && sending.snapshot.index == index
+            && have_bytes <= sending.sent_bytes
         {
-            sending.have_bytes = have;
+            if have_bytes > sending.have_bytes {
+                self.progress_at = now;
+            }
+            // It may be less than before: a follower that restarted begins anew.
+            sending.have_bytes = have_bytes;
         }
     }
 

@@ -41,7 +41,8 @@ impl Snapshots {
 
     /// Whether it is time for an image; says so once.
     pub(crate) fn wants_image(&mut self, log_bytes_max: usize) -> bool {
-        let wanted = !self.capturing && self.log_bytes >= log_bytes_max;
+        // One at a time, to the disk: one that replaces another on its way there would also put off what that sets free.
+        let wanted = !self.capturing && self.release.is_none() && self.log_bytes >= log_bytes_max;
         if wanted {
             self.capturing = true;
             self.log_bytes = 0;
@@ -69,7 +70,9 @@ impl Raft {
             self.owe_matched(from, chunk.index);
             return;
         }
-        let Some(snapshot) = self.snapshots.incoming.add(chunk) else {
+        let incoming = &mut self.snapshots.incoming;
+        let whole = if incoming.has(chunk) { None } else { incoming.add(chunk) };
+        let Some(snapshot) = whole else {
             let have_bytes = self.snapshots.incoming.have_bytes(chunk.index, chunk.term);
             // Early: it only paces the sender; the image counts once it is whole and durable.
             effects

@@ -6,25 +6,69 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_kernel::{
-    Batch, BatchBuilder, Commit, Effects, Event, Index, Input, Lsn, NodeId, NodeSet, Outgoing, Protocol,
-    Request, Seat, Sequence, SessionId, Term, Ticket, Time, Wire,
+    Batch, BatchBuilder, Commit, Effects, Event, Index, Input, Lane, Lsn, Message as _, NodeId, NodeSet,
+    Outgoing, Protocol, Request, Seat, Sequence, SessionId, Term, Ticket, Time, Wire,
 };
 use qlab_raft::{Config, Message, Raft, Record};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Faults {
     pub(crate) loss_percent: u32,
     pub(crate) duplicate_percent: u32,
+    /// Messages that take longer than an election does.
+    pub(crate) delay_percent: u32,
     pub(crate) crash_percent: u32,
+    /// Crashes that take everyone at once.
+    pub(crate) blackout_percent: u32,
     pub(crate) partition_percent: u32,
+    /// Processes that stand still for a while, while their clock goes on and their inbox fills.
+    pub(crate) pause_percent: u32,
+    /// Bursts that wait for more inputs, so that many are stepped before a flush.
+    pub(crate) hold_percent: u32,
 }
 
-pub(crate) const CALM: Faults =
-    Faults { loss_percent: 0, duplicate_percent: 0, crash_percent: 0, partition_percent: 0 };
+pub(crate) const CALM: Faults = Faults {
+    loss_percent: 0,
+    duplicate_percent: 0,
+    delay_percent: 0,
+    crash_percent: 0,
+    blackout_percent: 0,
+    partition_percent: 0,
+    pause_percent: 0,
+    hold_percent: 0,
+};
+
+/// A node's clock: as far from the others' as their configuration allows, and begun at another time.
+#[derive(Clone, Copy)]
+struct Clock {
+    offset_ns: u64,
+    drift_ppm: i64,
+}
+
+impl Clock {
+    fn rate(self) -> u128 {
+        u128::try_from(1_000_000 + self.drift_ppm).expect("clocks run forward")
+    }
+
+    /// What the clock shows at `now`.
+    fn local(self, now: Time) -> Time {
+        Time(self.offset_ns + (u128::from(now.0) * self.rate() / 1_000_000) as u64)
+    }
+
+    /// The first moment at which the clock shows `local`.
+    fn global(self, local: Time) -> Time {
+        Time((u128::from(local.0.saturating_sub(self.offset_ns)) * 1_000_000).div_ceil(self.rate()) as u64)
+    }
+}
+
+/// Inputs that are stepped before a flush at the most.
+const BURST_MAX: usize = 40;
 
 struct Flight {
     arrives: Time,
@@ -38,6 +82,13 @@ pub(crate) struct Node {
     pub(crate) raft: Option<Raft>,
     effects: Effects<Raft>,
     journal: Vec<(Lsn, Record)>,
+    clock: Clock,
+    /// What came since the last burst.
+    inbox: Vec<Input<Message>>,
+    /// It stands still until then.
+    paused_until: Time,
+    /// What the disk holds, and what of that the replica has been told.
+    synced: Lsn,
     durable: Lsn,
     gated: VecDeque<Outgoing<Message>>,
     /// The state machine: which batches were applied, as (index, bytes) in order from the image on.
@@ -53,13 +104,23 @@ pub(crate) struct World {
     chance: Pcg32,
     flights: Vec<Flight>,
     order: u64,
+    /// When the last message of each lane arrives.
+    lanes: BTreeMap<(NodeId, NodeId, bool), Time>,
     // What must hold across replicas, ever.
-    leaders: BTreeMap<Term, NodeId>,
+    elected: BTreeMap<Term, NodeId>,
     committed: BTreeMap<Index, (Term, Bytes)>,
+    /// The term of whoever applied it first: no lower than the one it was committed in.
+    committed_in: BTreeMap<Index, Term>,
     pub(crate) acknowledged: BTreeSet<u64>,
     reads: BTreeMap<Ticket, Index>,
     pub(crate) reads_answered: usize,
     requests: u64,
+    /// How much longer messages of the bulk lane take.
+    pub(crate) bulk_delay: Duration,
+    /// Entries and pieces of images sent so far.
+    pub(crate) bulk_sent: usize,
+    pub(crate) misbehaved: usize,
+    pub(crate) refused: usize,
     pub(crate) installed: usize,
     pub(crate) compacted: usize,
     pub(crate) elections: usize,
@@ -76,18 +137,33 @@ impl World {
             chance: Pcg32::seed_from_u64(seed),
             flights: Vec::new(),
             order: 0,
-            leaders: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            elected: BTreeMap::new(),
             committed: BTreeMap::new(),
+            committed_in: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             reads: BTreeMap::new(),
             reads_answered: 0,
             requests: 0,
+            bulk_delay: Duration::ZERO,
+            bulk_sent: 0,
+            misbehaved: 0,
+            refused: 0,
             installed: 0,
             compacted: 0,
             elections: 0,
         };
         for _ in 0..nodes {
+            let half_ppm = i64::from(world.config.clock_drift_ppm / 2);
+            let clock = Clock {
+                offset_ns: world.chance.random_range(1 << 39..1 << 40),
+                drift_ppm: world.chance.random_range(-half_ppm..=half_ppm),
+            };
             world.nodes.push(Node {
+                clock,
+                inbox: Vec::new(),
+                paused_until: Time(0),
+                synced: Lsn::ZERO,
                 raft: None,
                 effects: Effects::new(Lsn::ZERO),
                 journal: Vec::new(),
@@ -117,9 +193,10 @@ impl World {
     fn start(&mut self, id: NodeId, members: usize) {
         let seed = self.chance.random();
         let seat = Seat { me: id, members: NodeSet::first(members), seed };
-        let (config, now) = (self.config.clone(), self.now);
+        let (config, now) = (self.config.clone(), self.local(id));
         let node = self.node(id);
-        let last = node.journal.last().map_or(node.durable, |(lsn, _)| *lsn);
+        let last = node.synced;
+        node.durable = last;
         node.effects = Effects::new(last);
         // Through the codec, as a real journal would.
         let records = node.journal.iter().map(|(lsn, record)| {
@@ -137,8 +214,10 @@ impl World {
         let node = self.node(id);
         node.raft = None;
         node.gated.clear();
-        let durable = node.durable;
-        node.journal.retain(|(lsn, _)| *lsn <= durable);
+        node.inbox.clear();
+        node.paused_until = Time(0);
+        let synced = node.synced;
+        node.journal.retain(|(lsn, _)| *lsn <= synced);
     }
 
     pub(crate) fn restart(&mut self, id: NodeId) {
@@ -147,23 +226,85 @@ impl World {
         }
     }
 
-    /// One input, one flush, as a host with bursts of one would do.
+    /// Something comes in; unless bursts are held back, it is stepped and flushed at once.
     pub(crate) fn give(&mut self, id: NodeId, input: Input<Message>) {
-        let now = self.now;
+        let node = self.node(id);
+        if node.raft.is_none() {
+            return;
+        }
+        node.inbox.push(input);
+        if self.node(id).inbox.len() >= BURST_MAX || !self.percent(self.faults.hold_percent) {
+            self.burst(id);
+        }
+    }
+
+    /// A burst as the host makes it: the disk's news first, the deadline last, one flush, the clock read once.
+    fn burst(&mut self, id: NodeId) {
+        let now = self.local(id);
+        if self.is_paused(id) || self.node(id).raft.is_none() {
+            return;
+        }
+        self.open_gate(id);
         let node = self.node(id);
         let Some(raft) = &mut node.raft else { return };
-        raft.step(now, input, &mut node.effects);
+        let timeout = raft.deadline().is_some_and(|deadline| deadline <= now).then_some(Input::Timeout);
+        for input in std::mem::take(&mut node.inbox).into_iter().chain(timeout) {
+            raft.step(now, input, &mut node.effects);
+        }
         raft.flush(now, &mut node.effects);
         raft.check();
         self.harvest(id);
     }
 
+    fn open_gate(&mut self, id: NodeId) {
+        let node = self.node(id);
+        if node.synced <= node.durable {
+            return;
+        }
+        node.durable = node.synced;
+        let durable = node.durable;
+        node.inbox.insert(0, Input::Durable(durable));
+        let ready = node.gated.iter().take_while(|outgoing| outgoing.after <= durable).count();
+        for outgoing in node.gated.drain(..ready).collect::<Vec<_>>() {
+            self.post(id, outgoing);
+        }
+    }
+
+    /// From now on, `id`'s clock runs that much too fast.
+    pub(crate) fn set_drift(&mut self, id: NodeId, drift_ppm: i64) {
+        let (now, shown) = (self.now, self.local(id));
+        let clock = &mut self.node(id).clock;
+        *clock = Clock { offset_ns: 0, drift_ppm };
+        clock.offset_ns =
+            shown.0.checked_sub(clock.local(now).0).expect("clocks began well before the world");
+    }
+
+    fn is_paused(&self, id: NodeId) -> bool {
+        self.now < self.nodes[usize::from(id.0)].paused_until
+    }
+
+    /// What `id`'s clock shows.
+    fn local(&self, id: NodeId) -> Time {
+        self.nodes[usize::from(id.0)].clock.local(self.now)
+    }
+
+    /// When `id` wants to be woken, if it stands still not before that ends.
+    fn wakes_at(&self, id: NodeId) -> Option<Time> {
+        let node = &self.nodes[usize::from(id.0)];
+        let deadline = node.clock.global(node.raft.as_ref()?.deadline()?);
+        Some(deadline.max(node.paused_until))
+    }
+
     pub(crate) fn write(&mut self, id: NodeId) -> u64 {
+        self.write_bytes(id, 40)
+    }
+
+    pub(crate) fn write_bytes(&mut self, id: NodeId, bytes: usize) -> u64 {
         self.requests += 1;
         let number = self.requests;
         let mut builder = BatchBuilder::new();
         builder.begin(SessionId(number), Sequence(1), Sequence(1));
-        builder.push_bytes(&[7; 40]);
+        builder.push_bytes(&vec![7; bytes]);
         self.give(id, Input::Request { ticket: Ticket(number), request: Request::Write(builder.finish()) });
         number
     }
@@ -180,15 +321,12 @@ impl World {
     /// Makes everything written durable, or a part of it.
     pub(crate) fn sync(&mut self, id: NodeId, up_to: Lsn) {
         let node = self.node(id);
-        if node.raft.is_none() || up_to <= node.durable {
-            return;
+        if node.raft.is_some() && up_to > node.synced {
+            node.synced = up_to;
+            if !self.percent(self.faults.hold_percent) {
+                self.burst(id);
+            }
         }
-        node.durable = up_to;
-        let ready = node.gated.iter().take_while(|outgoing| outgoing.after <= up_to).count();
-        for outgoing in node.gated.drain(..ready).collect::<Vec<_>>() {
-            self.post(id, outgoing);
-        }
-        self.give(id, Input::Durable(up_to));
     }
 
     pub(crate) fn sync_all(&mut self, id: NodeId) {
@@ -200,8 +338,12 @@ impl World {
         let node = &mut self.nodes[usize::from(id.0)];
         let records: Vec<_> = node.effects.records().map(|(lsn, record)| (lsn, record.clone())).collect();
         node.journal.extend(records);
-        let needed_from = node.effects.needed_from();
-        node.journal.retain(|(lsn, _)| *lsn >= needed_from);
+        // A journal lets go of whole segments: now and then, and of less than it might.
+        let first = node.journal.first().map_or(0, |(lsn, _)| lsn.0);
+        let needed_from = node.effects.needed_from().0.max(first);
+        let dropped = [first, needed_from, self.chance.random_range(first..=needed_from)];
+        let dropped = dropped[self.chance.random_range(0..3)];
+        node.journal.retain(|(lsn, _)| lsn.0 >= dropped);
         let sends: Vec<_> = node.effects.take_sends().collect();
         let commits: Vec<_> = node.effects.take_commits().collect();
         let events: Vec<_> = node.effects.take_events().collect();
@@ -214,6 +356,7 @@ impl World {
                 self.node(id).gated.push_back(outgoing);
             }
         }
+        self.refused += refused.len();
         for refusal in refused {
             self.reads.remove(&refusal.ticket);
         }
@@ -228,25 +371,29 @@ impl World {
     fn observe(&mut self, id: NodeId, event: Event) {
         match event {
             Event::Elected(term) => {
-                let other = self.leaders.insert(term, id);
+                let other = self.elected.insert(term, id);
                 assert!(
                     other.is_none_or(|other| other == id),
                     "two leaders in term {term}: {other:?} and {id}"
                 );
                 self.elections += 1;
-                self.expect_complete_log(id);
+                self.expect_complete_log(id, term);
             }
             Event::Installed(_) => self.installed += 1,
             Event::Compacted(_) => self.compacted += 1,
-            Event::Misbehaved(from) => panic!("{id} found that {from} misbehaved"),
+            Event::Misbehaved(_) => self.misbehaved += 1,
             Event::Deposed(_) | Event::Campaigned(_) | Event::Truncated(_) => {}
         }
     }
 
     /// Leader Completeness (Raft §5.4): whatever was ever committed is in the log of every later leader.
-    fn expect_complete_log(&self, id: NodeId) {
+    /// Late votes may elect somebody whose time is over: he need not hold what was committed in a later term.
+    fn expect_complete_log(&self, id: NodeId, elected: Term) {
         let raft = self.raft(id);
         for (index, (term, _)) in &self.committed {
+            if self.committed_in[index] >= elected {
+                continue;
+            }
             if let Some(found) = raft.term_at(*index) {
                 // An image's first place may have its term still; entries must.
                 assert_eq!(found, *term, "leader {id} has another entry at committed index {index}");
@@ -268,6 +415,7 @@ impl World {
                 if known.is_none() {
                     self.expect_on_majority(index, term);
                     self.committed.insert(index, (term, batch.bytes().clone()));
+                    self.committed_in.insert(index, self.raft(id).term());
                     self.acknowledged.extend(batch.bursts().map(|burst| burst.session.0));
                 }
                 let node = self.node(id);
@@ -320,7 +468,7 @@ impl World {
             let mut holds = false;
             for (lsn, record) in &node.journal {
                 match record {
-                    _ if *lsn > node.durable => break,
+                    _ if *lsn > node.synced => break,
                     Record::Append { index: at, entry } if *at == index => holds = entry.term == term,
                     Record::Append { index: at, .. } if *at < index => holds = false,
                     Record::Snapshot { chunk, .. }
@@ -341,21 +489,38 @@ impl World {
     }
 
     fn post(&mut self, from: NodeId, outgoing: Outgoing<Message>) {
+        self.bulk_sent += usize::from(matches!(
+            outgoing.message,
+            Message::Append { entry: Some(_), .. } | Message::Install { .. }
+        ));
         let copies = 1 + usize::from(self.percent(self.faults.duplicate_percent));
         for _ in 0..copies {
             if self.percent(self.faults.loss_percent) || self.cut.contains(&(from, outgoing.to)) {
                 continue;
             }
             let mut delay_us = self.chance.random_range(50..500);
+            if self.percent(self.faults.delay_percent) {
+                delay_us += self.chance.random_range(0..1_000_000);
+            }
             if self.percent(self.faults.duplicate_percent) {
                 delay_us += self.chance.random_range(0..400_000);
+            }
+            if outgoing.message.lane() == Lane::Bulk {
+                delay_us += u64::try_from(self.bulk_delay.as_micros()).expect("a short delay");
             }
             let mut bytes = Vec::new();
             outgoing.message.encode(&mut bytes);
             let message = Message::decode_all(bytes.into()).expect("what was encoded is decoded");
             assert_eq!(message, outgoing.message);
             self.order += 1;
-            let arrives = Time(self.now.0 + delay_us * 1000);
+            let mut arrives = Time(self.now.0 + delay_us * 1000);
+            if self.faults.duplicate_percent == 0 && self.faults.delay_percent == 0 {
+                // As the transport does: a lane keeps its order.
+                let lane = (from, outgoing.to, message.lane() == Lane::Bulk);
+                let last = self.lanes.entry(lane).or_default();
+                arrives = arrives.max(*last);
+                *last = arrives;
+            }
             self.flights.push(Flight { arrives, order: self.order, from, to: outgoing.to, message });
         }
     }
@@ -367,20 +532,19 @@ impl World {
     /// Goes on to the next thing that is due: a message, a timeout, a disk.
     pub(crate) fn advance(&mut self) {
         let arrival = self.flights.iter().map(|flight| flight.arrives).min();
-        let timeout = self.nodes.iter().filter_map(|node| node.raft.as_ref()?.deadline()).min();
+        let timeout = self.ids().into_iter().filter_map(|id| self.wakes_at(id)).min();
         let next = [arrival, timeout].into_iter().flatten().min().unwrap_or(self.now);
         self.now = self.now.max(next);
         self.now.0 += 1;
         for id in self.ids() {
-            let due =
-                self.node(id).raft.as_ref().and_then(Protocol::deadline).is_some_and(|at| at <= self.now);
-            if due {
-                self.give(id, Input::Timeout);
+            let due = self.wakes_at(id).is_some_and(|at| at <= self.now);
+            if due || !self.node(id).inbox.is_empty() && !self.percent(self.faults.hold_percent) {
+                self.burst(id);
             }
-            if self.percent(70) {
-                let (durable, last) = (self.node(id).durable.0, self.node(id).effects.last().0);
-                if last > durable {
-                    let up_to = self.chance.random_range(durable + 1..=last);
+            if !self.is_paused(id) && self.percent(70) {
+                let (synced, last) = (self.node(id).synced.0, self.node(id).effects.last().0);
+                if last > synced {
+                    let up_to = self.chance.random_range(synced + 1..=last);
                     self.sync(id, Lsn(up_to));
                 }
             }
@@ -389,7 +553,8 @@ impl World {
         let mut due: Vec<Flight> = self.flights.extract_if(.., |flight| flight.arrives <= now).collect();
         due.sort_by_key(|flight| (flight.arrives, flight.order));
         for flight in due {
-            if !self.cut.contains(&(flight.from, flight.to)) {
+            // Where messages are late, those sent before a cut arrive after it.
+            if self.faults.delay_percent > 0 || !self.cut.contains(&(flight.from, flight.to)) {
                 self.give(flight.to, Input::Message { from: flight.from, message: flight.message });
             }
         }
@@ -404,9 +569,29 @@ impl World {
                 self.restart(id);
             }
         }
+        if self.percent(self.faults.blackout_percent) {
+            for id in self.ids() {
+                self.crash(id);
+                self.restart(id);
+            }
+        }
+        if self.percent(self.faults.pause_percent) {
+            let id = NodeId(self.chance.random_range(0..self.nodes.len() as u16));
+            self.pause(id, Duration::from_micros(self.chance.clone().random_range(0..600_000)));
+        }
         if self.percent(self.faults.partition_percent) {
             self.cut.clear();
-            if self.percent(60) {
+            if let Some(leader) = self.leader()
+                && self.percent(40)
+            {
+                // The others elect another, and the old one hears nothing of it.
+                self.cut.extend(self.ids().into_iter().map(|other| (other, leader)));
+                if self.percent(30) {
+                    self.give(leader, Input::Yield { to: None });
+                } else {
+                    self.cut.extend(self.ids().into_iter().map(|other| (leader, other)));
+                }
+            } else if self.percent(60) {
                 for from in self.ids() {
                     for to in self.ids() {
                         if self.percent(30) {
@@ -418,6 +603,11 @@ impl World {
         }
     }
 
+    /// Stops a process, not its clock.
+    pub(crate) fn pause(&mut self, id: NodeId, duration: Duration) {
+        self.node(id).paused_until = self.now + duration;
+    }
+
     pub(crate) fn heal(&mut self) {
         self.faults = CALM;
         self.cut.clear();
@@ -427,11 +617,13 @@ impl World {
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        let leaders = self
-            .ids()
-            .into_iter()
-            .filter(|id| self.nodes[usize::from(id.0)].raft.as_ref().is_some_and(Raft::is_leader));
-        leaders.max_by_key(|id| self.raft(*id).term())
+        self.leaders().max_by_key(|id| self.raft(*id).term())
+    }
+
+    /// Everyone who believes to lead.
+    pub(crate) fn leaders(&self) -> impl Iterator<Item = NodeId> {
+        let up = self.ids().into_iter().filter(|id| self.nodes[usize::from(id.0)].raft.is_some());
+        up.filter(|id| self.raft(*id).is_leader())
     }
 
     pub(crate) fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
@@ -466,10 +658,8 @@ impl World {
                 self.advance();
             }
         }
-        for node in &self.nodes {
-            println!("{:?}", node.raft);
-        }
-        panic!("never: a write is acknowledged");
+        let rafts: Vec<_> = self.nodes.iter().map(|node| &node.raft).collect();
+        panic!("never: a write is acknowledged by {rafts:?}");
     }
 
     /// Every replica has applied the same.
