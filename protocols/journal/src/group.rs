@@ -6,8 +6,9 @@ use qlab_kernel::{Lsn, Wire};
 use crate::JournalError;
 use crate::frame::{HEADER_BYTES, LENGTH_BYTES, frame_bytes};
 
-/// Bytes of one commit frame at most, and so of the memory that pending records take.
-pub const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one commit frame at most, and so of the memory that pending records take: several times what the windows of a
+/// protocol let wait for the disk, so that a host is told of pressure long before it is made to wait.
+pub const GROUP_BYTES_MAX: usize = 32 << 20;
 
 /// The records appended since the last commit.
 #[derive(Debug)]

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 
 use qlab_kernel::client::AnswerBuilder;
-use qlab_kernel::limits::FRAME_BYTES_MAX;
+use qlab_kernel::limits::{FRAME_BYTES_MAX, SESSIONS_MAX};
 use qlab_kernel::{Batch, NodeId, Refusal, SessionId};
 use qlab_machines::Answers;
 use qlab_transport::{ClientId, Endpoint};
+
+/// Sessions whose connection is remembered: several times what the service itself remembers.
+const ROUTES_MAX: usize = 4 * SESSIONS_MAX;
 
 /// Every client connected here, and which sessions asked through which connection last.
 pub(crate) struct Clients {
@@ -31,11 +34,15 @@ impl Clients {
         self.sessions.retain(|_, at| *at != client);
     }
 
-    /// Remembers where the sessions of a request are answered: wherever they asked last.
-    pub(crate) fn note(&mut self, client: ClientId, batch: &Batch) {
+    /// Remembers where the sessions of a request are answered: wherever they asked last. False if there is no room.
+    pub(crate) fn note(&mut self, client: ClientId, batch: &Batch) -> bool {
         for burst in batch.bursts() {
+            if self.sessions.len() >= ROUTES_MAX && !self.sessions.contains_key(&burst.session) {
+                return false;
+            }
             self.sessions.insert(burst.session, client);
         }
+        true
     }
 
     pub(crate) fn refuse(&mut self, client: ClientId, batch: &Batch, refusal: Refusal) {

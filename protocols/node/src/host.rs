@@ -192,12 +192,12 @@ impl<P: Protocol> Host<P> {
             }
         };
         let (Request::Write(batch) | Request::Read(batch)) = &request;
-        if matches!(request, Request::Write(_)) && self.pressure == Pressure::High {
+        let choked = matches!(request, Request::Write(_)) && self.pressure == Pressure::High;
+        if choked || !self.clients.note(from, batch) {
             self.counts.refused += 1;
             self.clients.refuse(from, batch, Refusal::Busy);
             return None;
         }
-        self.clients.note(from, batch);
         Some(Input::Request { ticket: Ticket(from.0), request })
     }
 

@@ -80,6 +80,7 @@ async fn serve<P: Protocol>(config: &Config, options: P::Config) -> anyhow::Resu
                 .await
         }
         Durability::Fdatasync | Durability::Buffered => {
+            check_start(config)?;
             let disk = FileDisk::open(&config.data)
                 .with_context(|| format!("cannot open the journal in {}", config.data.display()))?;
             open::<P, _>(config, options, disk, durability, (endpoint, inbox), link, orders).await
@@ -100,9 +101,6 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
         qlab_journal::Identity { cluster: cluster_number(&config.cluster), node: NodeId(config.node) };
     let journal_options = JournalOptions { durability, ..JournalOptions::new(identity) };
     let (journal, records) = Journal::open(disk, journal_options).context("cannot recover the journal")?;
-    if records.is_empty() != config.first_start && durability != Durability::Memory {
-        check_start(config, records.is_empty())?;
-    }
     let last = journal.durable();
     let mut effects = Effects::new(last);
     let seat =
@@ -137,18 +135,23 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
     host.run().await
 }
 
-/// A replica that has lost its journal has forgotten promises it made under this identity.
-fn check_start(config: &Config, empty: bool) -> anyhow::Result<()> {
+/// A replica that has lost its journal has forgotten promises it made under this identity. Every start leaves a segment, so
+/// a folder without any was never, or is no longer, this replica's.
+fn check_start(config: &Config) -> anyhow::Result<()> {
     let data = config.data.display();
-    if empty {
+    let empty = std::fs::read_dir(&config.data).map_or(true, |mut entries| entries.next().is_none());
+    if empty && !config.first_start {
         bail!(
             "{data} holds no journal although replica {} has run before: it must not rejoin as itself",
             config.node
         );
     }
-    bail!(
-        "{data} already holds a journal although this is a first start: name another folder, or start it as a restart"
-    );
+    if !empty && config.first_start {
+        bail!(
+            "{data} is not empty although this is a first start: name another folder, or start it as a restart"
+        );
+    }
+    Ok(())
 }
 
 fn connect(
