@@ -67,6 +67,13 @@ pub enum Verb {
         /// The replica's configuration.
         config: PathBuf,
     },
+    /// Become another program that ends with whoever started this one: for systems that are not the laboratory's own.
+    #[command(hide = true)]
+    Leashed {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
 }
 
 /// Flags of `run`.
@@ -84,7 +91,7 @@ pub struct RunArgs {
     /// What a write has survived when it is acknowledged: loss of power, the end of the process, nothing.
     #[arg(long, value_parser = PossibleValuesParser::new(Durability::ALL.map(Durability::name)))]
     pub durability: Option<String>,
-    /// Bytes of one value, 8 to 524288 [default: 256].
+    /// Bytes of one value, 8 to 131072 [default: 256].
     #[arg(long, value_name = "BYTES")]
     pub value_bytes: Option<i64>,
     /// Share of reads, 0 to 1 [default: 0].

@@ -24,7 +24,7 @@ pub struct Used {
     /// Processor time, in microseconds.
     pub cpu_us: u64,
     /// Whether it leads.
-    pub leads: bool,
+    pub leads: Option<bool>,
     /// Disk syncs.
     pub syncs: Option<u64>,
     /// Messages to other replicas, and from and to clients.
@@ -38,7 +38,7 @@ impl Cluster {
     pub fn start(point: &Point, program: &Path, dir: PathBuf, seed: u64) -> anyhow::Result<Self> {
         let replicas = u16::try_from(point.replicas).context("replicas fit a node set")?;
         if point.system == System::Etcd {
-            return Ok(Self::Etcd(EtcdCluster::start(usize::from(replicas), dir)?));
+            return Ok(Self::Etcd(EtcdCluster::start(usize::from(replicas), program, dir)?));
         }
         let durability = match point.durability {
             Durability::Fdatasync => "fdatasync",
@@ -94,7 +94,7 @@ fn used(status: &Status) -> Used {
     let transport = &status.transport;
     Used {
         cpu_us: status.cpu_us,
-        leads: status.leader == Some(status.node),
+        leads: Some(status.leader == Some(status.node)),
         syncs: Some(status.journal.syncs),
         messages: Some(transport.peer_frames_out + transport.client_frames_in + transport.client_frames_out),
         bytes: Some(transport.peer_bytes_out + transport.client_bytes_in + transport.client_bytes_out),

@@ -1,9 +1,10 @@
 //! etcd as a system under test: its own processes on this machine, spoken to in its own protocol.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -29,8 +30,9 @@ pub fn is_installed() -> bool {
 }
 
 impl EtcdCluster {
-    /// Starts `members` members with etcd's default settings, each with its data under `dir`.
-    pub fn start(members: usize, dir: PathBuf) -> anyhow::Result<Self> {
+    /// Starts `members` members with etcd's default settings, each with its data under `dir`. `program` is this one, whose
+    /// verb `leashed` sees to it that they end with it.
+    pub fn start(members: usize, program: &Path, dir: PathBuf) -> anyhow::Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let addresses = free_addresses(2 * members)?;
         let (peers, clients) = addresses.split_at(members);
@@ -38,7 +40,7 @@ impl EtcdCluster {
             peers.iter().enumerate().map(|(member, peer)| format!("m{member}=http://{peer}")).collect();
         let mut cluster = Self { members: Vec::new(), clients: clients.to_vec(), dir };
         for (member, (peer, client)) in peers.iter().zip(clients).enumerate() {
-            let child = cluster.spawn(member, *peer, *client, &everyone.join(","))?;
+            let child = cluster.spawn(program, member, *peer, *client, &everyone.join(","))?;
             cluster.members.push(child);
         }
         cluster.await_clients()?;
@@ -77,6 +79,7 @@ impl EtcdCluster {
 
     fn spawn(
         &self,
+        program: &Path,
         member: usize,
         peer: SocketAddr,
         client: SocketAddr,
@@ -84,7 +87,13 @@ impl EtcdCluster {
     ) -> anyhow::Result<Child> {
         let log = File::create(self.dir.join(format!("member-{member}.log")))?;
         let url = |address: SocketAddr| format!("http://{address}");
-        Command::new("etcd")
+        let mut command = Command::new(program);
+        // Default settings, whatever the environment says.
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        let settings = inherited.filter(|name| name.to_string_lossy().starts_with("ETCD_"));
+        settings.for_each(|name| _ = command.env_remove(name));
+        command
+            .args(["leashed", "etcd"])
             .args([
                 "--name",
                 &format!("m{member}"),
@@ -116,8 +125,28 @@ impl EtcdCluster {
                 wait(Duration::from_millis(20));
             }
         }
+        while !self.clients.iter().all(|client| is_healthy(*client)) {
+            self.expect_alive()?;
+            if waited.elapsed() > START_TIME_MAX {
+                return Err(anyhow!("etcd has no leader after {START_TIME_MAX:?}"));
+            }
+            wait(Duration::from_millis(20));
+        }
         Ok(())
     }
+}
+
+/// Whether a member says that it can serve.
+fn is_healthy(client: SocketAddr) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(client)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(format!("GET /health HTTP/1.0\r\nHost: {client}\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("\"health\":\"true\""))
 }
 
 impl Drop for EtcdCluster {

@@ -4,11 +4,12 @@
 
 use std::{
     io::{self, Write},
+    os::unix::process::CommandExt,
     path::Path,
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use laboratory::{
     check,
@@ -45,6 +46,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         None => run(&RunArgs { out: "results".into(), ..RunArgs::default() }),
         Some(Verb::Run(args)) => run(&args),
         Some(Verb::Replica { config }) => replica(&config),
+        Some(Verb::Leashed { command }) => leashed(&command),
         Some(Verb::Doctor(args)) => examine(&args),
         Some(Verb::Book(args)) => derive_book(&args),
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
@@ -61,8 +63,8 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = runner::check_options(&plan) {
         return usage(&format!("{error:#}"));
     }
-    let program = std::env::current_exe().context("cannot find this program to start replicas with")?;
-    let summary = runner::run(&plan, &program, &args.out, &Interrupt::listen()?)?;
+    // This very program, even if another was built in its place meanwhile.
+    let summary = runner::run(&plan, Path::new("/proc/self/exe"), &args.out, &Interrupt::listen()?)?;
     let text = if args.json {
         let output = Output { run_dir: Some(summary.run_dir.clone()), cells: summary.cells.clone() };
         serde_json::to_string(&output)? + "\n"
@@ -96,6 +98,13 @@ fn replica(config: &Path) -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     qlab_node::process::run(config)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes another program that ends when whoever started this one does.
+fn leashed(command: &[String]) -> anyhow::Result<ExitCode> {
+    let [program, arguments @ ..] = command else { bail!("leashed: name a program") };
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot start {program}"))
 }
 
 fn examine(args: &DoctorArgs) -> anyhow::Result<ExitCode> {

@@ -34,6 +34,8 @@ pub struct Measurement {
     pub used: Vec<Used>,
     /// Was it right?
     pub judgement: Judgement,
+    /// What people should know of it.
+    pub remarks: Vec<String>,
 }
 
 /// Starts `point`'s cluster in `dir`, puts `spec`'s load on it, judges what happened, ends the cluster.
@@ -53,15 +55,22 @@ pub fn measure(
         Ok(())
     })?;
     let mut judgement = verdict::judge(&outcome.history);
-    if let Cluster::Ours(fleet) = &mut cluster {
-        judge_agreement(fleet, &mut judgement)?;
+    if !outcome.verified {
+        judgement.doubt("not every key could be read after the load");
     }
-    cluster.stop()?;
+    if let Cluster::Ours(fleet) = &mut cluster
+        && let Err(error) = judge_agreement(fleet, &mut judgement)
+    {
+        judgement.doubt(&format!("the replicas could not be compared: {error:#}"));
+    }
+    let mut remarks: Vec<String> =
+        cluster.stop().err().map(|error| format!("{error:#}")).into_iter().collect();
+    remarks.extend((!judgement.explanation.is_empty()).then(|| judgement.explanation.clone()));
     let used = match &edges[..] {
         [before, after] => difference(before, after),
         _ => Vec::new(),
     };
-    Ok(Measurement { outcome, used, judgement })
+    Ok(Measurement { outcome, used, judgement, remarks })
 }
 
 /// Puts a load on a cluster. `watch` hears of every moment of the load, and of nothing in between, and may disturb the
@@ -164,10 +173,7 @@ fn judge_agreement(fleet: &mut Fleet, judgement: &mut Judgement) -> anyhow::Resu
                 return Ok(());
             }
             None if waited.elapsed() > LEVEL_TIME_MAX => {
-                if judgement.verdict.holds() {
-                    judgement.verdict = Verdict::Unknown;
-                }
-                judgement.explanation += &format!("the replicas are not level after {LEVEL_TIME_MAX:?}");
+                judgement.doubt(&format!("the replicas are not level after {LEVEL_TIME_MAX:?}"));
                 return Ok(());
             }
             None => wait(WATCH_INTERVAL),
@@ -180,7 +186,8 @@ fn difference(before: &[Used], after: &[Used]) -> Vec<Used> {
     let pairs = before.iter().zip(after);
     let differences = pairs.map(|(before, after)| Used {
         cpu_us: after.cpu_us.saturating_sub(before.cpu_us),
-        leads: after.leads,
+        // A replica that led for a part of the window is neither.
+        leads: after.leads.filter(|leads| before.leads == Some(*leads)),
         syncs: grown(before.syncs, after.syncs),
         messages: grown(before.messages, after.messages),
         bytes: grown(before.bytes, after.bytes),

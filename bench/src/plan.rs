@@ -19,7 +19,7 @@ use rand_pcg::Pcg64;
 
 pub use draft::{Draft, PlanError};
 pub use load::{Load, Rate, Spacing};
-pub use point::{KeyDistribution, Point, System};
+pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.

@@ -66,7 +66,7 @@ pub fn cell(
         response_ns: Quantiles::of(&total.response),
         service_ns: Quantiles::of(&total.service),
         lag_ns: Quantiles::of(&total.lag),
-        errors: total.errors,
+        errors: total.errors + total.unsent,
         unknown: total.unknown,
         cpu_us_per_op: per_op((!measured.used.is_empty()).then_some(client_us + replicas_us)),
         cpu_us_per_op_by_role: CpuByRole {
@@ -115,7 +115,8 @@ pub fn latencies(cell: &Cell, recorder: &Recorder, start: Duration) -> Vec<Laten
 pub fn slices(cell: &Cell, recorder: &Recorder) -> Vec<Slice> {
     let length_ms = recorder.slice_ns() / 1_000_000;
     let quantile = |slice: &qlab_loadgen::recorder::Slice, q: f64| {
-        (!slice.response.is_empty()).then(|| slice.response.value_at_quantile(q))
+        let beyond = slice.response.len() as f64 * (1.0 - q);
+        (beyond >= 10.0).then(|| slice.response.value_at_quantile(q))
     };
     let slices = (0_i64..).zip(recorder.slices()).map(|(number, slice)| Slice {
         system: cell.system.clone(),
@@ -143,7 +144,7 @@ fn validity(
     let failed = (total.errors + total.unknown + total.unsent) as f64 / (total.offered().max(1)) as f64;
     let open = rate_per_s.is_some();
     let late = open && total.lag.value_at_quantile(0.99) * 2 > total.response.value_at_quantile(0.99);
-    let goodput = rate_per_s.map(|rate| total.completed as f64 / (rate * plan.measure.as_secs_f64()));
+    let goodput = open.then(|| total.completed as f64 / total.offered().max(1) as f64);
     let unsteady =
         goodput.is_some_and(|share| share < GOODPUT_MIN) || drift(&measured.outcome.recorder) > DRIFT_MAX;
     let doubts = [
@@ -168,7 +169,9 @@ fn validity(
 
 /// By how much the last third's throughput differs from the first's, as a share of the larger.
 fn drift(recorder: &Recorder) -> f64 {
-    let slices = recorder.slices();
+    // The last slice may be a shorter one.
+    let whole = usize::try_from(recorder.window().len_ns() / recorder.slice_ns()).unwrap_or_default();
+    let slices = &recorder.slices()[..whole.min(recorder.slices().len())];
     let third = slices.len() / 3;
     if third == 0 {
         return 0.0;
@@ -182,7 +185,7 @@ fn drift(recorder: &Recorder) -> f64 {
 
 fn mean_cpu_us(used: &[Used], leads: bool) -> Option<f64> {
     let of_role: Vec<f64> =
-        used.iter().filter(|used| used.leads == leads).map(|used| used.cpu_us as f64).collect();
+        used.iter().filter(|used| used.leads == Some(leads)).map(|used| used.cpu_us as f64).collect();
     (!of_role.is_empty()).then(|| of_role.iter().sum::<f64>() / of_role.len() as f64)
 }
 

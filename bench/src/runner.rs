@@ -11,24 +11,24 @@ use qlab_loadgen::mix::Mix;
 use qlab_loadgen::run::Spec;
 use qlab_loadgen::values::ValueSizes;
 use qlab_report::manifest::FORMAT;
-use qlab_report::{Cell, Design, Health, Manifest, RunWriter, Status, Utc};
+use qlab_report::{Cell, Design, Health, Manifest, RunWriter, Status, Utc, Verdict};
 
 use crate::clock::Stopwatch;
 use crate::interrupt::Interrupt;
 use crate::machine::HealthProbe;
 use crate::measure::{Measurement, measure};
-use crate::plan::{Load, Plan, Point, Rate, Slot, Spacing, System};
-use crate::{cluster, code, etcd, machine, row};
+use crate::plan::{Load, Plan, Point, Rate, SESSION_OUTSTANDING_MAX, Slot, Spacing, System};
+use crate::{cluster, code, etcd, machine, row, verdict};
 
 /// Load that goes on after the window, so that its last operations meet the same system as its first.
 const COOLDOWN: Duration = Duration::from_millis(300);
-const SLICE: Duration = Duration::from_secs(1);
+/// Slices are a second, or as much shorter as a window needs to have some.
+const SLICE_MAX: Duration = Duration::from_secs(1);
+const SLICES_MIN: u32 = 6;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 /// Sent again, elsewhere, after this; given up after the other.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// Unanswered commands of one session.
-const WINDOW: u64 = 4096;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -86,6 +86,11 @@ impl<'a> Runner<'a> {
         let manifest = manifest(plan, &work, health.read());
         let writer = RunWriter::create(out, manifest, &plan.source, &plan.switch_names())?;
         let progress = progress(plan.schedule().len());
+        if cfg!(debug_assertions) {
+            eprintln!(
+                "qlab: this program was built without optimisation: its figures mean nothing (cargo run --release)"
+            );
+        }
         Ok(Self {
             plan,
             program,
@@ -129,30 +134,28 @@ impl<'a> Runner<'a> {
         let dir = self.work.join(format!("{}-{}", slot.round, slot.point));
         let measured =
             measure(point, &spec, self.program, dir, self.interrupt).with_context(|| step.clone())?;
-        if self.interrupt.is_asked() {
-            return Ok(());
+        let cell = row::cell(self.plan, slot, point, rate_per_s, &measured, health.read().steal_fraction);
+        self.writer.note_order(step.clone());
+        self.keep(&cell, &measured, started)?;
+        for remark in &measured.remarks {
+            self.remark(format!("{step}: {remark}"));
         }
-        self.keep(slot, point, rate_per_s, &measured, &health, started, &step)
+        Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what one row is made of")]
-    fn keep(
-        &mut self,
-        slot: Slot,
-        point: &Point,
-        rate_per_s: Option<f64>,
-        measured: &Measurement,
-        health: &HealthProbe,
-        started: Duration,
-        step: &str,
-    ) -> anyhow::Result<()> {
-        let cell = row::cell(self.plan, slot, point, rate_per_s, measured, health.read().steal_fraction);
+    fn keep(&mut self, cell: &Cell, measured: &Measurement, started: Duration) -> anyhow::Result<()> {
         let recorder = &measured.outcome.recorder;
-        self.writer.note_order(step.to_owned());
-        self.writer.append(&cell, &row::latencies(&cell, recorder, started))?;
-        self.writer.append_slices(&row::slices(&cell, recorder))?;
-        if !measured.judgement.explanation.is_empty() {
-            self.remark(format!("{step}: {}", measured.judgement.explanation));
+        self.writer.append(cell, &row::latencies(cell, recorder, started))?;
+        self.writer.append_slices(&row::slices(cell, recorder))?;
+        if cell.verdict == Verdict::Violated {
+            // Whoever doubts the verdict can judge the history again, with `qlab check`.
+            let name =
+                format!("violation-{}-{}-{}.jsonl", cell.round, cell.cell.replace('/', "-"), cell.system);
+            let file = std::fs::File::create(self.writer.dir().join(name))?;
+            qlab_checker::write_json_lines(
+                &verdict::judged(&measured.outcome.history),
+                std::io::BufWriter::new(file),
+            )?;
         }
         Ok(())
     }
@@ -188,10 +191,11 @@ impl<'a> Runner<'a> {
         let status = if interrupted { Status::Interrupted } else { Status::Complete };
         let cells = self.writer.cells().to_vec();
         let run_dir = self.writer.finish(status, self.health.read())?;
-        let _ = std::fs::remove_dir_all(&self.work);
         if let Err(error) = outcome {
-            bail!("{error:#}\nwhat was measured before is in {}", run_dir.display());
+            let (run_dir, work) = (run_dir.display(), self.work.display());
+            bail!("{error:#}\nwhat was measured before is in {run_dir}, the failed cluster's logs in {work}");
         }
+        let _ = std::fs::remove_dir_all(&self.work);
         Ok(Summary { run_dir, cells, remarks: self.remarks, interrupted })
     }
 }
@@ -215,13 +219,13 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         key_distribution: point.key_distribution.to_string().parse()?,
         values: ValueSizes::fixed(point.value_bytes)?,
         sessions: point.connections as usize,
-        window: WINDOW,
+        window: SESSION_OUTSTANDING_MAX.into(),
         preload: true,
         verify: true,
         warmup: plan.warmup,
         measure: plan.measure,
         cooldown: COOLDOWN,
-        slice: SLICE,
+        slice: SLICE_MAX.min(plan.measure / SLICES_MIN),
         connect_timeout: CONNECT_TIME_MAX,
         timeout: TIMEOUT,
         give_up: GIVE_UP,

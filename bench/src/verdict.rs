@@ -19,18 +19,33 @@ pub struct Judgement {
     pub explanation: String,
 }
 
+impl Judgement {
+    /// What was judged held, but not all that should have been was judged.
+    pub fn doubt(&mut self, why: &str) {
+        if self.verdict.holds() {
+            self.verdict = Verdict::Unknown;
+        }
+        self.explanation += why;
+    }
+}
+
 /// Judges a history as that of a linearizable key-value store.
 pub fn judge(history: &history::History) -> Judgement {
     if history.overflowed() > 0 {
         let explanation = format!("{} operations did not fit into the history", history.overflowed());
         return Judgement { verdict: Verdict::Unknown, judged_ops: 0, explanation };
     }
-    let mut judged = History::with_capacity(history.len());
-    history.iter().filter_map(convert).for_each(|operation| judged.push(operation));
-    match qlab_checker::check(&judged, Model::Kv, &Options::default()) {
+    match qlab_checker::check(&judged(history), Model::Kv, &Options::default()) {
         Ok(report) => sum_up(&report),
         Err(error) => Judgement { verdict: Verdict::Unknown, judged_ops: 0, explanation: error.to_string() },
     }
+}
+
+/// The history as the judge takes it: without operations that certainly had no effect.
+pub fn judged(history: &history::History) -> History {
+    let mut judged = History::with_capacity(history.len());
+    history.iter().filter_map(convert).for_each(|operation| judged.push(operation));
+    judged
 }
 
 /// Whether all replicas applied the same: equal hashes at the same index. `None` as long as they are not level.
@@ -82,8 +97,8 @@ fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
     };
     match operation.end {
         End::Ok => Some(asked.during(begun, ended)),
-        End::Mismatch => Some(asked.failed_during(begun, ended)),
-        End::Unknown => Some(asked.unknown_since(begun)),
+        End::Mismatch if operation.kind == Kind::CompareAndSet => Some(asked.failed_during(begun, ended)),
+        End::Mismatch | End::Unknown => Some(asked.unknown_since(begun)),
         // Certainly without effect.
         End::Failed => None,
     }

@@ -56,7 +56,7 @@ pub struct Cell {
     pub service_ns: Quantiles,
     /// Intended start to sent: what the generator itself added.
     pub lag_ns: Quantiles,
-    /// Operations refused or failed for certain.
+    /// Operations refused, failed for certain, or due and never sent.
     pub errors: u64,
     /// Operations whose outcome is unknown for ever: timed out, or cut by the end.
     pub unknown: u64,

@@ -158,6 +158,11 @@ impl RunWriter {
         self.manifest.design.order.push(step);
     }
 
+    /// The folder as it is named until it is whole, for files of other kinds; they are hashed with the rest.
+    pub fn dir(&self) -> &Path {
+        &self.partial
+    }
+
     /// The rows so far.
     pub fn cells(&self) -> &[Cell] {
         &self.rows

@@ -9,7 +9,9 @@ use super::{Load, Rate, Scalar};
 /// Replicas of one system.
 const REPLICAS_MAX: i64 = 63;
 /// Bytes of one value; the smallest holds a number that tells writes apart.
-const VALUE_BYTES: (i64, i64) = (8, 512 << 10);
+const VALUE_BYTES: (i64, i64) = (8, 128 << 10);
+/// Unanswered requests of one connection.
+pub const SESSION_OUTSTANDING_MAX: u32 = 4096;
 /// Keys that a load touches.
 const KEYS_MAX: i64 = 1 << 31;
 /// Client connections.
@@ -185,6 +187,21 @@ impl Point {
         }
         let own = format!("{}.", self.system);
         self.switches.retain(|name, _| name.starts_with(&own));
+        if self.system == System::Etcd && self.durability != Durability::Fdatasync {
+            return Err(format!(
+                "etcd syncs always: its durability is fdatasync, not {}",
+                self.durability.name()
+            ));
+        }
+        let outstanding_max = SESSION_OUTSTANDING_MAX * self.connections;
+        if let Load::Closed { outstanding } = self.load
+            && outstanding > outstanding_max
+        {
+            return Err(format!(
+                "load {} needs more connections: {} allow {outstanding_max} requests to be outstanding",
+                self.load, self.connections
+            ));
+        }
         match (self.is_share(), &self.percent_of) {
             (true, None) => Err(format!(
                 "load {} needs percent_of = \"CELL\": the cell whose throughput is 100 %",
