@@ -67,7 +67,8 @@ pub struct DriverConfig {
     pub values: ValueSizes,
     /// Id of the first value: sweeps write `first_value_id + key`, position p of the tape `first_value_id + keys + p`.
     pub first_value_id: u64,
-    /// A command that waits for an answer this long is sent again, to another replica.
+    /// A command that waits for an answer this long is sent again, to another replica; under [`Retry::ReadsOnly`] only a
+    /// read is, and over the same connection while a write waits there.
     pub timeout: Duration,
     /// A command that waits for an answer this long is given up.
     pub give_up: Duration,
@@ -170,6 +171,8 @@ struct Link {
     redirect: Option<(u64, Option<NodeId>)>,
     /// Redirects since the last answer.
     moves: u32,
+    /// When it last gave a frame, or came up.
+    heard_ns: u64,
 }
 
 /// The pure core of the load generator.
@@ -285,6 +288,7 @@ impl Driver {
     pub fn link_up(&mut self, link: usize) {
         self.links[link].up = true;
         self.links[link].redirect = None;
+        self.links[link].heard_ns = self.woken_ns;
         for number in self.sessions_of(link) {
             let session = &mut self.sessions[number];
             if session.opening != Opening::Open {
@@ -306,6 +310,7 @@ impl Driver {
 
     /// A frame came over a connection. `now_ns` must have been read after it came.
     pub fn frame(&mut self, link: usize, frame: &[u8], now_ns: u64) {
+        self.links[link].heard_ns = now_ns;
         for answer in answers(frame) {
             match answer {
                 Ok(answer) => self.answer(link, &answer, now_ns),

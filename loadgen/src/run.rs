@@ -117,6 +117,9 @@ pub enum Moment {
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The stop signal came while connections were made or keys written: there is nothing to keep.
+    #[error("the load was stopped before it began")]
+    Stopped,
     /// The specification contradicts itself.
     #[error("{0}")]
     Spec(String),
@@ -162,8 +165,10 @@ pub struct Outcome {
     pub next_value_id: u64,
 }
 
-/// Runs `spec` against `target`. `observe` hears of each [`Moment`] with the monotonic time and must return at once; `stop`
-/// ends the load early and keeps what was measured.
+/// Runs `spec` against `target`. `observe` hears of each [`Moment`] with the monotonic time and must return at once.
+///
+/// `stop` ends whatever is going on: before the load there is no run ([`RunError::Stopped`]), during the load what was
+/// measured is kept, and from then on nothing is verified. It is not polled again once it is ready.
 pub async fn run<T: Target>(
     target: T,
     spec: &Spec,
@@ -171,17 +176,18 @@ pub async fn run<T: Target>(
     stop: impl Future<Output = ()>,
 ) -> Result<Outcome, RunError> {
     check(spec, target.links())?;
-    let mut stop = std::pin::pin!(stop);
+    let stop = std::pin::pin!(stop);
+    let mut stop = Stop { signal: stop, given: false };
     let mut shell = Shell::new(target, spec)?;
-    shell.connect(spec).await?;
+    stop.unless_given(shell.connect(spec)).await.ok_or(RunError::Stopped)??;
     observe(Moment::Connected, shell.now_ns);
     if spec.preload {
-        shell.preload(spec).await?;
+        stop.unless_given(shell.preload(spec)).await.ok_or(RunError::Stopped)??;
         observe(Moment::Preloaded, shell.now_ns);
     }
-    let (cpu_ns, stopped) = shell.load(spec, &mut observe, stop.as_mut()).await?;
+    let (cpu_ns, stopped) = shell.load(spec, &mut observe, &mut stop).await?;
     observe(Moment::Drained, shell.now_ns);
-    let verified = spec.verify && shell.sweep(Class::Read, spec).await?;
+    let verified = spec.verify && shell.verify(spec, &mut stop).await?;
     if verified {
         observe(Moment::Verified, shell.now_ns);
     }
@@ -228,6 +234,31 @@ fn tape_entries(spec: &Spec) -> usize {
     match spec.load {
         Load::Closed { .. } => TAPE_ENTRIES_MAX / 4,
         Load::Open { rate_per_s, .. } => ((rate_per_s * seconds) as usize).clamp(1, TAPE_ENTRIES_MAX),
+    }
+}
+
+/// The stop signal: may be waited for again after it was given.
+struct Stop<'a, F> {
+    signal: Pin<&'a mut F>,
+    given: bool,
+}
+
+impl<F: Future<Output = ()>> Stop<'_, F> {
+    /// Waits until it is given; returns at once if it was. Dropping the wait loses nothing.
+    async fn given(&mut self) {
+        if !self.given {
+            self.signal.as_mut().await;
+            self.given = true;
+        }
+    }
+
+    /// What `work` comes to; `None` if the signal is given before.
+    async fn unless_given<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.given() => None,
+            done = work => Some(done),
+        }
     }
 }
 
@@ -280,6 +311,19 @@ impl<T: Target> Shell<T> {
         Err(RunError::Preload { keys: spec.keys, counters })
     }
 
+    /// Reads every key once; whether all of that was answered. A stop leaves what is outstanding unknown.
+    async fn verify(
+        &mut self,
+        spec: &Spec,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
+    ) -> Result<bool, RunError> {
+        let swept = stop.unless_given(self.sweep(Class::Read, spec)).await.transpose()?;
+        if swept.is_none() {
+            self.driver.give_up(self.now_ns);
+        }
+        Ok(swept.unwrap_or(false))
+    }
+
     /// Touches every key once; whether all of that was answered.
     async fn sweep(&mut self, class: Class, spec: &Spec) -> Result<bool, RunError> {
         let room = room(spec).min(SWEEP_OUTSTANDING.into());
@@ -298,18 +342,18 @@ impl<T: Target> Shell<T> {
         &mut self,
         spec: &Spec,
         observe: &mut impl FnMut(Moment, u64),
-        mut stop: Pin<&mut impl Future<Output = ()>>,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
     ) -> Result<(u64, bool), RunError> {
         // Whoever observed may have taken a while.
         self.now_ns = monotonic_ns();
         let start_ns = self.after(spec.warmup);
         let window = Window { start_ns, end_ns: start_ns + nanoseconds(spec.measure) };
         self.driver.begin_load(self.now_ns, window, nanoseconds(spec.slice));
-        let mut stopped = self.offer(window.start_ns, stop.as_mut()).await?;
+        let mut stopped = self.offer(window.start_ns, stop).await?;
         let cpu_ns = thread_cpu_ns();
         observe(Moment::MeasureStart, self.now_ns);
         if !stopped {
-            stopped = self.offer(window.end_ns, stop.as_mut()).await?;
+            stopped = self.offer(window.end_ns, stop).await?;
         }
         if stopped {
             self.driver.recorder().cut(self.now_ns);
@@ -329,13 +373,12 @@ impl<T: Target> Shell<T> {
     async fn offer(
         &mut self,
         until_ns: u64,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
     ) -> Result<bool, RunError> {
         while self.now_ns < until_ns {
-            tokio::select! {
-                biased;
-                () = stop.as_mut() => return Ok(true),
-                woken = self.wake(until_ns) => woken?,
+            match stop.unless_given(self.wake(until_ns)).await {
+                Some(woken) => woken?,
+                None => return Ok(true),
             }
         }
         Ok(false)

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
+use qlab_kernel::Request;
 use qlab_loadgen::history::{End, Kind};
 use qlab_loadgen::mix::Class;
 use qlab_loadgen::run::{Moment, Outcome, RunError, Spec, run};
-use qlab_loadgen::targets::memory::{Memory, Store};
+use qlab_loadgen::targets::memory::{Engine, Memory, Store};
+use qlab_machines::Answers;
+use tokio::sync::Notify;
 
 fn spec(load: &str, mix: &str) -> Spec {
     Spec {
@@ -78,6 +81,85 @@ fn a_stop_keeps_what_was_measured() {
     assert!(outcome.stopped && expected > 500);
     assert!(total.offered().abs_diff(expected) <= 1, "{} instead of {expected}", total.offered());
     assert_eq!(total.answered, total.offered());
+}
+
+/// Far below every timeout of the specification.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A store that hears some requests only.
+struct HardOfHearing {
+    store: Store,
+    hears: fn(&Request) -> bool,
+}
+
+impl Engine for HardOfHearing {
+    fn answer(&mut self, request: &Request, answers: &mut impl Answers) {
+        if (self.hears)(request) {
+            self.store.answer(request, answers);
+        }
+    }
+}
+
+fn opens_sessions(request: &Request) -> bool {
+    matches!(request, Request::Write(batch) if batch.bursts().all(|burst| burst.opens_session()))
+}
+
+/// Runs against a store that hears some requests only, and stops it a little after `stop_after`, or after the start.
+fn execute_and_stop(
+    spec: &Spec,
+    hears: fn(&Request) -> bool,
+    stop_after: Option<Moment>,
+) -> Result<Outcome, RunError> {
+    let (signal, target) = (Notify::new(), Memory::new(HardOfHearing { store: Store::default(), hears }, 2));
+    if stop_after.is_none() {
+        signal.notify_one();
+    }
+    let observe = |moment, _| {
+        if Some(moment) == stop_after {
+            signal.notify_one();
+        }
+    };
+    // An async block panics when it is polled again after it has ended.
+    let stop = async {
+        signal.notified().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let in_time = async { tokio::time::timeout(STOP_PATIENCE, run(target, spec, observe, stop)).await };
+    runtime.block_on(in_time).expect("the stop ends the run")
+}
+
+#[test]
+fn a_stop_before_the_load_leaves_no_run() {
+    let spec = spec("closed:8", "0");
+    let connecting = execute_and_stop(&spec, |_| false, None);
+    assert!(matches!(connecting, Err(RunError::Stopped)), "{connecting:?}");
+    let preloading = execute_and_stop(&spec, opens_sessions, Some(Moment::Connected));
+    assert!(matches!(preloading, Err(RunError::Stopped)), "{preloading:?}");
+}
+
+#[test]
+fn a_stop_during_the_load_is_not_followed_by_verification() {
+    let spec = Spec { measure: Duration::from_secs(3600), ..spec("closed:8", "0") };
+    let outcome = execute_and_stop(&spec, |_| true, Some(Moment::MeasureStart)).unwrap();
+    assert!(outcome.stopped && !outcome.verified && outcome.recorder.total().answered > 0);
+    assert!(outcome.history.iter().all(|op| op.kind == Kind::Put && op.end == End::Ok));
+}
+
+#[test]
+fn a_stop_during_the_cool_down_keeps_the_window_and_skips_verification() {
+    let spec = Spec { cooldown: Duration::from_secs(3600), ..spec("closed:8", "0") };
+    let outcome = execute_and_stop(&spec, |_| true, Some(Moment::MeasureEnd)).unwrap();
+    assert!(!outcome.stopped && !outcome.verified);
+}
+
+#[test]
+fn a_stop_during_verification_keeps_the_whole_window() {
+    let writes_only = |request: &Request| matches!(request, Request::Write(_));
+    let outcome = execute_and_stop(&spec("closed:8", "0"), writes_only, Some(Moment::Drained)).unwrap();
+    assert!(!outcome.stopped && !outcome.verified && outcome.recorder.total().answered > 0);
+    let reads: Vec<_> = outcome.history.iter().filter(|op| op.kind == Kind::Get).collect();
+    assert!(!reads.is_empty() && reads.iter().all(|op| op.end == End::Unknown));
 }
 
 #[test]

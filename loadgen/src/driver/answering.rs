@@ -84,12 +84,19 @@ impl Driver {
             _ => {}
         }
         let Some(op) = self.take(number, answer, sequence) else { return };
-        let end = match outcome.status {
-            kv::STORED | kv::SWAPPED => End::Ok,
-            kv::MISMATCH => End::Mismatch,
-            _ => End::Failed,
+        let end = match (op.kind, outcome.status) {
+            (Kind::Put, kv::STORED) | (Kind::CompareAndSet, kv::SWAPPED) => End::Ok,
+            (Kind::CompareAndSet, kv::MISMATCH) => End::Mismatch,
+            (Kind::Put | Kind::CompareAndSet, kv::TOO_LARGE | kv::FULL | Outcome::MALFORMED) => End::Failed,
+            _ => return self.misanswered(number, &op, now_ns),
         };
         self.book.answered(&op, op.value, end, now_ns);
+        self.ended(number);
+    }
+
+    /// The answer is none to what was asked: it says nothing about what happened.
+    fn misanswered(&mut self, number: usize, op: &Op, now_ns: u64) {
+        self.book.unknown(op, now_ns);
         self.ended(number);
     }
 
@@ -103,10 +110,11 @@ impl Driver {
         now_ns: u64,
     ) {
         let Some(op) = self.take(number, answer, sequence) else { return };
-        let read = match status {
-            kv::FOUND => value_id(value).unwrap_or(FOREIGN),
-            kv::ABSENT => ABSENT,
-            _ => return self.read(number, &op, ABSENT, End::Failed, now_ns),
+        let read = match (op.kind, status) {
+            (Kind::Get, kv::FOUND) => value_id(value).unwrap_or(FOREIGN),
+            (Kind::Get, kv::ABSENT) => ABSENT,
+            (Kind::Get, Outcome::MALFORMED) => return self.read(number, &op, ABSENT, End::Failed, now_ns),
+            _ => return self.misanswered(number, &op, now_ns),
         };
         self.book.counters.foreign += u64::from(read == FOREIGN);
         if op.class == Class::ReadModifyWrite && read != FOREIGN {

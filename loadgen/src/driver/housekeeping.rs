@@ -10,14 +10,28 @@ use super::{Action, Driver, Retry, nanoseconds};
 /// How often timeouts are looked at.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
 
+/// What a session has waited for too long.
+enum Overdue {
+    /// Something, for the timeout.
+    Timeout,
+    /// Something that was given up.
+    GivenUp,
+}
+
 impl Driver {
     pub(super) fn keep_house(&mut self, now_ns: u64) {
         self.housekeeping_ns = now_ns + HOUSEKEEPING_NS;
         for number in 0..self.sessions.len() {
             self.resume(number, now_ns);
-            if self.expire(number, now_ns) {
+            let link = self.sessions[number].link;
+            match self.expire(number, now_ns) {
+                None => {}
+                Some(Overdue::Timeout) if self.is_held(link) => self.ask_again(number, now_ns),
+                Some(Overdue::GivenUp) if self.is_held(link) && !self.is_silent(link, now_ns) => {
+                    self.ask_again(number, now_ns);
+                }
                 // Whoever does not answer may be dead or stuck: ask another one.
-                self.redirect(self.sessions[number].link, None, now_ns);
+                Some(_) => self.redirect(link, None, now_ns),
             }
         }
         for link in 0..self.links.len() {
@@ -59,6 +73,23 @@ impl Driver {
         all.step_by(self.links.len())
     }
 
+    /// Lets a session send what is parked over the connection it has, unless it holds that back at present.
+    fn ask_again(&mut self, number: usize, now_ns: u64) {
+        self.sessions[number].again_at_ns.get_or_insert(now_ns);
+        self.mark(number);
+    }
+
+    /// Whether leaving a connection would lose the outcomes of writes that may still be answered over it.
+    fn is_held(&self, link: usize) -> bool {
+        self.config.retry == Retry::ReadsOnly
+            && self.sessions_of(link).any(|number| self.sessions[number].writes.has_sent())
+    }
+
+    /// Whether a connection has given no frame for so long that whatever waits for one is as good as lost.
+    fn is_silent(&self, link: usize, now_ns: u64) -> bool {
+        self.links[link].heard_ns < now_ns.saturating_sub(nanoseconds(self.config.give_up))
+    }
+
     fn redirect_if_due(&mut self, link: usize, now_ns: u64) {
         let Some((at_ns, leader)) = self.links[link].redirect else { return };
         if at_ns <= now_ns {
@@ -78,20 +109,21 @@ impl Driver {
         }
     }
 
-    /// Parks what has waited for the timeout, gives up what has waited too long; whether there was any.
-    fn expire(&mut self, number: usize, now_ns: u64) -> bool {
-        let timeout_before_ns = now_ns.saturating_sub(nanoseconds(self.config.timeout));
+    /// Parks what has waited for the timeout, gives up what has waited too long; says whether there was any. Writes that
+    /// must not be sent twice are not parked: they wait on.
+    fn expire(&mut self, number: usize, now_ns: u64) -> Option<Overdue> {
         let give_up_before_ns = now_ns.saturating_sub(nanoseconds(self.config.give_up));
+        let timeout_before_ns = now_ns.saturating_sub(nanoseconds(self.config.timeout));
         let writes_before_ns = match self.config.retry {
-            Retry::SameNumber => give_up_before_ns,
-            Retry::ReadsOnly => give_up_before_ns.max(timeout_before_ns),
+            Retry::SameNumber => timeout_before_ns,
+            Retry::ReadsOnly => 0,
         };
         let session = &mut self.sessions[number];
         let (mut expired, mut lost) = (0, 0);
-        for (lane, lost_before_ns) in
-            [(&mut session.writes, writes_before_ns), (&mut session.reads, give_up_before_ns)]
+        for (lane, parked_before_ns) in
+            [(&mut session.writes, writes_before_ns), (&mut session.reads, timeout_before_ns)]
         {
-            expired += lane.expire(timeout_before_ns, lost_before_ns, |op| {
+            expired += lane.expire(parked_before_ns, give_up_before_ns, |op| {
                 self.book.unknown(&op, now_ns);
                 lost += 1;
             });
@@ -102,6 +134,10 @@ impl Driver {
         }
         self.book.counters.timeouts += expired as u64;
         (0..lost).for_each(|_| self.ended(number));
-        expired > 0 || lost > 0 || late
+        match (lost > 0, expired > 0 || late) {
+            (true, _) => Some(Overdue::GivenUp),
+            (false, true) => Some(Overdue::Timeout),
+            (false, false) => None,
+        }
     }
 }

@@ -99,6 +99,12 @@ impl Lane {
         self.fresh < self.slots.len().min(SESSION_WINDOW as usize)
     }
 
+    /// Whether an answer to any command is awaited.
+    pub(crate) fn has_sent(&self) -> bool {
+        // The first slot is never one that is done.
+        self.fresh > 0
+    }
+
     /// Whether an answer to this number is awaited.
     pub(crate) fn awaits(&mut self, number: Sequence) -> bool {
         self.sent_slot(number).is_some()

@@ -399,6 +399,73 @@ fn without_exactly_once_a_write_is_not_sent_twice() {
 }
 
 #[test]
+fn without_exactly_once_a_timeout_loses_no_write_and_asks_again_for_reads() {
+    let config = DriverConfig { retry: Retry::ReadsOnly, ..config(1, 2, 64) };
+    let mut world = World::open(driver("closed:8", "a", config));
+    let first = world.sent();
+    world.driver.end_load(world.now_ns);
+    let is_write = |request: &Request| matches!(request, Request::Write(_));
+    let reads = first.iter().filter(|(_, request)| !is_write(request)).cloned().collect::<Vec<_>>();
+    world.pass(TIMEOUT_MS + 20);
+    let again = world.sent();
+    assert!(!reads.is_empty() && again.iter().all(|(_, request)| !is_write(request)));
+    assert_eq!(numbers_of(&again), numbers_of(&reads));
+    world.pass(GIVE_UP_MS - TIMEOUT_MS - 30);
+    world.sent();
+    first.iter().for_each(|(link, request)| world.execute(*link, request));
+    world.deliver();
+    let counters = world.driver.counters();
+    assert_eq!((counters.unknown, counters.redirects, counters.completed), (0, 0, 8));
+}
+
+#[test]
+fn without_exactly_once_a_read_goes_elsewhere_once_no_write_holds_its_connection() {
+    let config = DriverConfig { retry: Retry::ReadsOnly, ..config(1, 1, 64) };
+    let mut world = World::open(driver("closed:4", "c", config));
+    world.sent();
+    world.pass(TIMEOUT_MS + 20);
+    world.sent();
+    assert_eq!(world.redirects, [(0, None)]);
+}
+
+#[test]
+fn without_exactly_once_a_write_is_given_up_alone_where_others_are_answered() {
+    let config = DriverConfig { retry: Retry::ReadsOnly, ..config(1, 1, 64) };
+    let mut world = World::open(driver("open:20/constant", "0", config));
+    while world.driver.outstanding() == 0 {
+        world.act(|_| false);
+        world.pass(10);
+    }
+    // Answers take a while: there is always another write on its way.
+    for _ in 0..2 * GIVE_UP_MS / 60 {
+        world.pass(60);
+        let arrived = std::mem::take(&mut world.wire);
+        world.act(|_| true);
+        let on_the_way = std::mem::replace(&mut world.wire, arrived);
+        world.deliver();
+        world.wire = on_the_way;
+    }
+    world.deliver();
+    let counters = world.driver.counters();
+    assert_eq!((counters.unknown, counters.redirects), (1, 0));
+    assert!(counters.completed > GIVE_UP_MS / 60);
+}
+
+#[test]
+fn without_exactly_once_a_connection_is_left_when_it_was_silent_until_giving_up() {
+    let config = DriverConfig { retry: Retry::ReadsOnly, ..config(1, 1, 64) };
+    let mut world = World::open(driver("open:20/constant", "0", config));
+    for _ in 0..GIVE_UP_MS / 10 {
+        world.act(|_| false);
+        world.pass(10);
+    }
+    assert_eq!((world.driver.counters().unknown, world.redirects.len()), (0, 0));
+    world.pass(100);
+    world.act(|_| false);
+    assert_eq!(world.redirects, [(0, None)]);
+}
+
+#[test]
 fn a_read_modify_write_is_a_get_and_a_compare_and_set_of_the_same_key() {
     let mut world = World::open(driver("closed:1", "f", config(1, 1, 64)));
     for _ in 0..200 {
@@ -456,6 +523,32 @@ fn errors_and_foreign_values_are_told_apart_from_answers() {
     let counters = world.driver.counters();
     assert_eq!((counters.errors + counters.foreign, counters.completed), (4, counters.foreign));
     assert!(counters.errors > 0 && counters.foreign > 0);
+}
+
+#[test]
+fn an_answer_to_something_else_than_was_asked_leaves_the_outcome_unknown() {
+    for status in [kv::MISMATCH, kv::SWAPPED, kv::DELETED, kv::ABSENT, kv::FOUND, Outcome::OPENED, 100] {
+        let mut world = World::open(driver("closed:1", "0", config(1, 1, 64)));
+        world.sent();
+        let mut answers = AnswerBuilder::new();
+        answers.begin_written(world.driver.sessions[0].writes.id(), Sequence(1), Index(1));
+        answers.push_outcome(Outcome::of(status));
+        world.driver.frame(0, &answers.finish(), world.now_ns);
+        let (_, history, counters) = world.driver.into_results();
+        assert_eq!((counters.unknown, counters.completed, counters.errors), (1, 0, 0), "status {status}");
+        assert!(history.iter().all(|op| op.end == End::Unknown && op.completed_ns == NEVER));
+    }
+}
+
+#[test]
+fn a_value_in_answer_to_a_write_leaves_the_outcome_unknown() {
+    let mut world = World::open(driver("closed:1", "0", config(1, 1, 64)));
+    world.sent();
+    let mut answers = AnswerBuilder::new();
+    answers.begin_values(world.driver.sessions[0].writes.id(), Sequence(1), Index(1));
+    answers.push_value(kv::ABSENT, &[]);
+    world.driver.frame(0, &answers.finish(), world.now_ns);
+    assert_eq!((world.driver.counters().unknown, world.driver.counters().completed), (1, 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Every command is a stream of its own on one of a few HTTP/2 connections, as etcd's own clients have it. etcd executes what
 //! it is sent as often as it is sent it, so writes without an answer are never sent again: their outcome is unknown. So is
 //! that of a write that etcd answers with an error, unless the error says that it was not taken; such answers are left out and
-//! the command runs into its timeout.
+//! the command is given up when its time is over.
 
 mod message;
 
@@ -32,8 +32,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// Answers of one connection that may wait; then its calls wait.
 const ANSWERS_MAX: usize = 4096;
-/// gRPC status of a request that etcd has no room for: it was not taken.
+/// gRPC status of a request that something has no room for: etcd's queue, its disk, or the transport after the fact.
 const RESOURCE_EXHAUSTED: &[u8] = b"8";
+/// What etcd says with it if the request was not taken.
+const TOO_MANY_REQUESTS: &[u8] = b"etcdserver: too many requests";
 
 /// Connections to the members of an etcd cluster.
 #[derive(Debug)]
@@ -201,6 +203,8 @@ impl Sender {
 /// What a call came to.
 struct Reply {
     status: Bytes,
+    /// What etcd says about the status.
+    reason: Bytes,
     message: BytesMut,
 }
 
@@ -222,9 +226,8 @@ async fn exchange(http: SendRequest<Bytes>, uri: Uri, message: Bytes) -> Result<
     }
     // A reply that is an error and nothing else has its status in its headers.
     let trailers = body.trailers().await?.unwrap_or(head.headers);
-    let status =
-        trailers.get("grpc-status").map_or_else(Bytes::new, |s| Bytes::copy_from_slice(s.as_bytes()));
-    Ok(Reply { status, message })
+    let trailer = |name| trailers.get(name).map_or_else(Bytes::new, |s| Bytes::copy_from_slice(s.as_bytes()));
+    Ok(Reply { status: trailer("grpc-status"), reason: trailer("grpc-message"), message })
 }
 
 /// What a reply answers.
@@ -247,9 +250,9 @@ impl Call {
                 }
                 Method::Range => Some(self.found(message::range_response(&reply.message)?)),
             },
-            RESOURCE_EXHAUSTED => Some(self.refused()),
+            RESOURCE_EXHAUSTED if reply.reason == TOO_MANY_REQUESTS => Some(self.refused()),
             _ => {
-                tracing::debug!(status = ?reply.status, "etcd answered with an error");
+                tracing::debug!(status = ?reply.status, reason = ?reply.reason, "etcd answered with an error");
                 None
             }
         }
@@ -281,4 +284,34 @@ fn written(session: SessionId, number: Sequence, outcome: Outcome) -> Bytes {
     answers.begin_written(session, number, Index::ZERO);
     answers.push_outcome(outcome);
     answers.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use qlab_kernel::client::{AnswerBody, answers};
+
+    use super::*;
+
+    fn answer_to_a_put(status: &'static str, reason: &'static str) -> Option<Bytes> {
+        let call = Call { session: SessionId(2), number: Sequence(1), method: Method::Put };
+        let (status, reason) = (Bytes::from(status), Bytes::from(reason));
+        call.answer(&Reply { status, reason, message: BytesMut::new() })
+    }
+
+    #[test]
+    fn only_a_full_queue_says_that_a_request_was_not_taken() {
+        let frame = answer_to_a_put("8", "etcdserver: too many requests").unwrap();
+        let answer = answers(&frame).next().unwrap().unwrap();
+        assert!(matches!(answer.body, AnswerBody::Refused(Refusal::Busy)));
+        assert_eq!((answer.session, answer.first), (SessionId(2), Sequence(1)));
+        for (status, reason) in [
+            ("8", "etcdserver: mvcc: database space exceeded"),
+            ("8", "grpc: received message larger than max"),
+            ("8", ""),
+            ("14", "etcdserver: too many requests"),
+            ("14", "etcdserver: request timed out"),
+        ] {
+            assert!(answer_to_a_put(status, reason).is_none(), "{status} {reason}");
+        }
+    }
 }
