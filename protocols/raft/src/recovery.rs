@@ -33,6 +33,8 @@ pub(crate) fn recover(
     if let Some(image) = &image {
         effects.commit(Commit::Restore { index: image.index, image: image.image.clone() });
     }
+    // Replicas make their images at different times: while one is busy with its own, the others are a majority.
+    let head_start_bytes = config.snapshot_log_bytes / seat.members.len() * usize::from(seat.me.0);
     let mut raft = Raft {
         seat,
         config: config.clone(),
@@ -51,7 +53,7 @@ pub(crate) fn recover(
         election_deadline: now,
         owed: Owed::default(),
         received: Index::ZERO,
-        snapshots: Snapshots::recovered(image),
+        snapshots: Snapshots::recovered(image, head_start_bytes),
     };
     raft.draw_election_deadline(now);
     raft

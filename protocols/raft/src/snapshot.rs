@@ -30,9 +30,9 @@ impl Snapshots {
         self.image.as_ref()
     }
 
-    /// As found in the journal.
-    pub(crate) fn recovered(image: Option<Snapshot>) -> Self {
-        Self { image, ..Self::default() }
+    /// As found in the journal; the next image is made as if `log_bytes` had been applied since.
+    pub(crate) fn recovered(image: Option<Snapshot>, log_bytes: usize) -> Self {
+        Self { image, log_bytes, ..Self::default() }
     }
 
     pub(crate) fn log_grew(&mut self, bytes: usize) {
