@@ -163,7 +163,8 @@ fn ratios(run: &Run) -> Layout {
     };
     let word = |text: &str| Entry { value: text.to_owned(), ..Entry::default() };
     let compared = rows(&run.cells);
-    let compared = compared.iter().filter(|row| !row.is_floor());
+    let has_floor = |cell: &str| run.cells.iter().any(|row| row.cell == cell && row.system == FLOOR);
+    let compared = compared.iter().filter(|row| !row.is_floor() && has_floor(&row.first.cell));
     let rows = compared.map(|row| {
         let names = [word(&row.first.cell), word(&format!("{} ÷ {FLOOR}", row.first.system))];
         names.into_iter().chain(Metric::ALL.map(|metric| entry(row, metric))).collect()
