@@ -9,6 +9,7 @@ use qlab_report::Durability;
 use crate::etcd::EtcdCluster;
 use crate::fleet::{Fleet, FleetSpec};
 use crate::plan::{Point, System, option_value};
+use crate::used::Used;
 
 /// A running cluster.
 pub enum Cluster {
@@ -16,21 +17,6 @@ pub enum Cluster {
     Ours(Box<Fleet>),
     /// etcd's.
     Etcd(EtcdCluster),
-}
-
-/// What one replica has used since its start. `None` where it does not tell.
-#[derive(Clone, Debug, Default)]
-pub struct Used {
-    /// Processor time, in microseconds.
-    pub cpu_us: u64,
-    /// Whether it leads.
-    pub leads: Option<bool>,
-    /// Disk syncs.
-    pub syncs: Option<u64>,
-    /// Messages to other replicas, and from and to clients.
-    pub messages: Option<u64>,
-    /// Their bytes.
-    pub bytes: Option<u64>,
 }
 
 impl Cluster {

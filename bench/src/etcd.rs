@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 
 use crate::clock::{Stopwatch, wait};
-use crate::cluster::Used;
+use crate::used::Used;
 
 /// Longest that a member may take until it accepts clients.
 const START_TIME_MAX: Duration = Duration::from_secs(30);

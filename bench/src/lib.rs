@@ -9,7 +9,7 @@
 //! | [`machine`], [`code`] | what a result must say about where and of what it was made |
 //! | [`runner`] | a plan carried out, slot by slot |
 //! | [`measure`], [`row`] | one measurement, and the row it becomes |
-//! | [`cluster`], [`fleet`], [`etcd`] | the processes under test |
+//! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
@@ -34,4 +34,5 @@ pub mod measure;
 pub mod plan;
 pub mod row;
 pub mod runner;
+pub mod used;
 pub mod verdict;

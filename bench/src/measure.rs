@@ -13,10 +13,11 @@ use qlab_report::Verdict;
 use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
 
 use crate::clock::{Stopwatch, wait};
-use crate::cluster::{Cluster, Used};
+use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::interrupt::Interrupt;
 use crate::plan::Point;
+use crate::used::Used;
 use crate::verdict::{self, Judgement};
 
 /// How often somebody looks whether all replicas are alive.

@@ -6,9 +6,9 @@ use qlab_loadgen::mix::Class;
 use qlab_loadgen::recorder::{ClassRecord, Recorder};
 use qlab_report::{Cell, CpuByRole, LatencyKind, LatencyRecord, Quantiles, Reason, Slice, Validity, Verdict};
 
-use crate::cluster::Used;
 use crate::measure::Measurement;
 use crate::plan::{Plan, Point, Slot};
+use crate::used::Used;
 
 /// Share of one processor above which the generator's thread counts as the bottleneck.
 const GENERATOR_CPU_SHARE_MAX: f64 = 0.9;

@@ -342,7 +342,7 @@ mod tests {
             ("replicas = 0", "replicas: 0 is not a whole number of 1 to 63"),
             ("replicas = 64", "replicas: 64 is not a whole number of 1 to 63"),
             ("replicas = \"3\"", "replicas: 3 is not a whole number of 1 to 63"),
-            ("value_bytes = 7", "value_bytes: 7 is not a whole number of 8 to 524288"),
+            ("value_bytes = 7", "value_bytes: 7 is not a whole number of 8 to 131072"),
             ("read_fraction = 1.5", "read_fraction: 1.5 is not a number of 0 to 1"),
             ("read_fraction = nan", "read_fraction: NaN is not a number of 0 to 1"),
             (
@@ -410,7 +410,7 @@ mod tests {
         let mut draft = Draft::one_cell();
         draft.set("value_bytes", vec![Scalar::Integer(1)]);
         let error = draft.finish().unwrap_err().to_string();
-        assert_eq!(error, "--value-bytes: value_bytes: 1 is not a whole number of 8 to 524288");
+        assert_eq!(error, "--value-bytes: value_bytes: 1 is not a whole number of 8 to 131072");
     }
 
     proptest! {

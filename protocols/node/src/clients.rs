@@ -16,7 +16,7 @@ pub(crate) struct Clients {
     endpoint: Endpoint,
     answers: HashMap<ClientId, AnswerBuilder>,
     sessions: HashMap<SessionId, ClientId>,
-    /// Those with something to send, each once.
+    /// Those with something to send; whoever is named twice has nothing left the second time.
     touched: Vec<ClientId>,
 }
 

@@ -1,4 +1,5 @@
-//! The one reader of monotonic time: `CLOCK_MONOTONIC`, which all processes of a host share.
+//! The one reader of monotonic time: `CLOCK_MONOTONIC`, which all processes of a host share. It stands still while the host is
+//! suspended: a leader's lease does not survive that, so machines that sleep should read by ReadIndex.
 
 use qlab_kernel::Time;
 use rustix::time::{ClockId, clock_gettime};

@@ -1,5 +1,6 @@
 //! The lines between a replica and whoever started it: one JSON object each.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use qlab_transport::Counts;
@@ -40,7 +41,7 @@ pub enum Order {
         /// The addresses.
         from: Vec<SocketAddr>,
     },
-    /// Commit what was taken in and end.
+    /// Bring what was written down to the disk and end; whatever waits for an answer will ask elsewhere.
     Stop,
 }
 
@@ -121,4 +122,12 @@ pub struct JournalStatus {
     pub commit_ns_total: u64,
     /// The slowest.
     pub commit_ns_max: u64,
+}
+
+/// Says something to whoever started this process. If that is gone, nobody is left to hear.
+#[expect(clippy::print_stdout, reason = "standard output is how a replica reports")]
+pub(crate) fn report(report: &Report) {
+    let line = serde_json::to_string(report).expect("reports are plain data");
+    println!("{line}");
+    let _ = std::io::stdout().flush();
 }

@@ -20,9 +20,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::clients::Clients;
 use crate::clock;
-use crate::control::{JournalStatus, Order, Report, Status};
-use crate::process::{report, usage};
+use crate::control::{JournalStatus, Order, Report, Status, report};
 use crate::state::State;
+use crate::usage::usage;
 
 /// What the journal's thread tells the host's.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@
 //! | `host` | the loop: step, flush, carry out |
 //! | `clients` | whose session is connected where, and the answers on their way |
 //! | `state` | the state machine and what it is asked to do |
-//! | `clock` | the one reader of monotonic time |
+//! | `clock`, `usage` | the one reader of monotonic time; processor time and memory |
 
 #![forbid(unsafe_code)]
 
@@ -25,3 +25,4 @@ mod host;
 pub mod process;
 mod state;
 pub mod systems;
+mod usage;

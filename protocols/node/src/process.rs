@@ -1,7 +1,7 @@
 //! A replica process from its first line to its last.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::clients::Clients;
 use crate::config::Config;
-use crate::control::{Order, Report, Status};
+use crate::control::{Order, Report, Status, report};
 use crate::host::{self, Host};
 use crate::state::State;
 use crate::{clock, systems};
@@ -214,35 +214,6 @@ fn read_orders() -> anyhow::Result<mpsc::Receiver<Order>> {
     };
     std::thread::Builder::new().name("orders".into()).spawn(read).context("cannot read orders")?;
     Ok(receiver)
-}
-
-/// Says something to whoever started this process. If that is gone, nobody is left to hear.
-#[expect(clippy::print_stdout, reason = "standard output is how a replica reports")]
-pub(crate) fn report(report: &Report) {
-    let line = serde_json::to_string(report).expect("reports are plain data");
-    println!("{line}");
-    let _ = std::io::stdout().flush();
-}
-
-/// What this process has used so far.
-pub(crate) struct Usage {
-    pub(crate) cpu_us: u64,
-    pub(crate) memory_peak_kib: u64,
-}
-
-pub(crate) fn usage() -> Usage {
-    Usage { cpu_us: cpu_us(), memory_peak_kib: memory_peak_kib().unwrap_or_default() }
-}
-
-fn cpu_us() -> u64 {
-    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    u64::try_from(used.tv_sec * 1_000_000 + used.tv_nsec / 1000).unwrap_or_default()
-}
-
-fn memory_peak_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// A cluster's name as a number, for the journal's headers.
