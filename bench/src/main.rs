@@ -35,9 +35,21 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("qlab: {error:#}");
+            let error = format!("{error:#}");
+            eprintln!("qlab: {error}{}", advice(&error));
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// What to do about errors of the system that do not say so themselves.
+fn advice(error: &str) -> &'static str {
+    if error.contains("(os error 24)") {
+        "\nraise the limit of open files and start again: ulimit -n 4096"
+    } else if error.contains("(os error 28)") {
+        "\nmake space, or name a folder on another disk with --out"
+    } else {
+        ""
     }
 }
 
