@@ -75,12 +75,6 @@ impl Mix {
         Some(Self { read_fraction, modify_fraction })
     }
 
-    /// Share of reads, 0 to 1.
-    #[must_use]
-    pub const fn read_fraction(self) -> f64 {
-        self.read_fraction
-    }
-
     /// Draws the next operation's class.
     pub fn draw(self, rng: &mut impl Rng) -> Class {
         let chance: f64 = rng.random();

@@ -15,7 +15,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::limits::{BATCH_BYTES_MAX, COMMAND_BYTES_MAX};
-use crate::wire::{Reader, Sink, Wire, WireError, put_bytes};
+use crate::wire::{Reader, Sink, Wire, WireError, le_u32, le_u64, put_bytes};
 use crate::{Sequence, SessionId};
 
 /// Bytes of a burst before its body.
@@ -158,14 +158,6 @@ fn check_burst(bytes: &[u8], at: usize) -> Result<usize, BatchError> {
         body = body[4..].get(len..).ok_or(BatchError::Count { at, count })?;
     }
     if body.is_empty() { Ok(BURST_HEADER_BYTES + body_bytes) } else { Err(BatchError::Count { at, count }) }
-}
-
-fn le_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn le_u64(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 /// What one session sent at once, borrowed from its batch.

@@ -19,7 +19,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::limits::FRAME_BYTES_MAX;
-use crate::wire::{Reader, Sink, Wire, WireError};
+use crate::wire::{Reader, Sink, Wire, WireError, le_u32, le_u64};
 use crate::{Batch, Burst, Index, NodeId, Outcome, Refusal, Request, Sequence, SessionId};
 
 const WRITTEN: u8 = 0;
@@ -90,9 +90,7 @@ pub struct Outcomes<'a>(&'a [u8]);
 impl<'a> Outcomes<'a> {
     /// One for each command, in order.
     pub fn iter(&self) -> impl Iterator<Item = Outcome> + use<'a> {
-        self.0
-            .chunks_exact(OUTCOME_BYTES)
-            .map(|bytes| Outcome { status: bytes[0], number: le_u64(&bytes[1..]) })
+        self.0.chunks_exact(OUTCOME_BYTES).map(|bytes| Outcome { status: bytes[0], number: le_u64(bytes, 1) })
     }
 }
 
@@ -130,16 +128,16 @@ fn split_answer(bytes: &[u8]) -> Result<(Answer<'_>, &[u8]), WireError> {
     if left < HEADER_BYTES {
         return Err(WireError::Short { wanted: HEADER_BYTES, left });
     }
-    let count = le_u32(&bytes[25..]);
-    let body_bytes = le_u32(&bytes[29..]) as usize;
+    let count = le_u32(bytes, 25);
+    let body_bytes = le_u32(bytes, 29) as usize;
     let Some(body) = bytes[HEADER_BYTES..].get(..body_bytes) else {
         return Err(WireError::Short { wanted: body_bytes, left: left - HEADER_BYTES });
     };
     let answer = Answer {
-        session: SessionId(le_u64(&bytes[1..])),
-        first: Sequence(le_u64(&bytes[9..])),
+        session: SessionId(le_u64(bytes, 1)),
+        first: Sequence(le_u64(bytes, 9)),
         count,
-        index: Index(le_u64(&bytes[17..])),
+        index: Index(le_u64(bytes, 17)),
         body: answer_body(bytes[0], count as usize, body)?,
     };
     Ok((answer, &bytes[HEADER_BYTES + body_bytes..]))
@@ -177,17 +175,9 @@ fn split_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     if bytes.len() < 5 {
         return None;
     }
-    let len = le_u32(&bytes[1..]) as usize;
+    let len = le_u32(bytes, 1) as usize;
     let value = bytes[5..].get(..len)?;
     Some((bytes[0], value, &bytes[5 + len..]))
-}
-
-fn le_u32(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"))
-}
-
-fn le_u64(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
 }
 
 /// Packs the answers to one client into frames.
@@ -284,8 +274,8 @@ impl AnswerBuilder {
 
     fn grow(&mut self, count: u32, body_bytes: usize) {
         let header = &mut self.bytes[self.answer_at..];
-        let count = le_u32(&header[25..]) + count;
-        let body_bytes = le_u32(&header[29..]) as usize + body_bytes;
+        let count = le_u32(header, 25) + count;
+        let body_bytes = le_u32(header, 29) as usize + body_bytes;
         header[25..29].copy_from_slice(&count.to_le_bytes());
         let body_bytes = u32::try_from(body_bytes).expect("frames are far below 4 GiB");
         header[29..33].copy_from_slice(&body_bytes.to_le_bytes());

@@ -174,6 +174,16 @@ pub fn put_bytes(sink: &mut impl Sink, bytes: &Bytes) {
     sink.put_shared(bytes);
 }
 
+/// The integer at `at`, which must be there: for places whose length was checked before.
+pub(crate) fn le_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// The same for eight bytes.
+pub(crate) fn le_u64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
 macro_rules! wire_integer {
     ($($type:ty => $read:ident),*) => {$(
         impl Wire for $type {
