@@ -12,6 +12,7 @@ use qlab_loadgen::arrivals::{Load, Spacing};
 use qlab_loadgen::mix::Mix;
 use qlab_loadgen::run::{Outcome, Spec};
 use qlab_loadgen::values::ValueSizes;
+use qlab_node::control::Order;
 use qlab_report::Verdict;
 
 const CONNECTIONS: usize = 4;
@@ -137,6 +138,30 @@ fn all_replicas_killed_at_once_come_back_with_everything_acknowledged() {
 }
 
 #[test]
+fn a_partition_a_slow_disk_and_a_lossy_link_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "fdatasync")));
+    let mut cut_off = None;
+    let outcome = under_load(&mut cluster, Duration::from_secs(5), |fleet, call| match call {
+        15 => {
+            let leader = fleet.leader().unwrap().expect("a leader serves the load");
+            let others = (0..3).filter(|node| *node != leader).map(|node| fleet.address(node)).collect();
+            fleet.order(leader, &Order::Partition { from: others }).unwrap();
+            cut_off = Some(leader);
+        }
+        45 => fleet.order(cut_off.unwrap(), &Order::Partition { from: Vec::new() }).unwrap(),
+        50 => fleet.order(0, &Order::SyncDelay { ms: 50 }).unwrap(),
+        65 => fleet.order(0, &Order::SyncDelay { ms: 0 }).unwrap(),
+        70 => fleet.order(1, &Order::Link { delay_ms: 3, jitter_ms: 5, loss: 0.05 }).unwrap(),
+        85 => fleet.order(1, &Order::Link { delay_ms: 0, jitter_ms: 0, loss: 0.0 }).unwrap(),
+        _ => {}
+    });
+    assert!(cut_off.is_some(), "the load ended before the leader was cut off");
+    expect_right(&mut cluster, &outcome);
+    cluster.stop().unwrap();
+}
+
+#[test]
 fn a_replica_that_lost_its_journal_must_not_come_back_as_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = fleet(dir.path().join("fleet"), "fdatasync");
@@ -151,7 +176,7 @@ fn leadership_that_is_yielded_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = fleet(dir.path().join("fleet"), "memory");
     let first = await_leader(&mut fleet, None);
-    fleet.order(first, &qlab_node::control::Order::Yield { to: None }).unwrap();
+    fleet.order(first, &Order::Yield { to: None }).unwrap();
     await_leader(&mut fleet, Some(first));
     fleet.stop().unwrap();
 }
