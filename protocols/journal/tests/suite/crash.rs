@@ -4,8 +4,8 @@ use bytes::Bytes;
 use qlab_journal::{Disk, Durability, Journal, JournalError, JournalOptions, MemoryDisk};
 use qlab_kernel::Lsn;
 
-use crate::fault_disk::FaultDisk;
 use crate::{append, content, expected, fill, options};
+use qlab_journal::FaultDisk;
 
 const IMAGES_MAX: usize = 1 << 10;
 const SEGMENT_BLOCKS: u64 = 4;

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use qlab_journal::{Flaw, Identity, Journal, JournalError, JournalOptions, MemoryDisk, inspect};
 use qlab_kernel::{Lsn, NodeId};
 
-use crate::fault_disk::FaultDisk;
 use crate::{BLOCK, BLOCK_BYTES, expected, fill, options};
+use qlab_journal::FaultDisk;
 
 /// A journal of `records` commits of 100 bytes in segments of three frames each.
 fn written(records: u64) -> MemoryDisk {

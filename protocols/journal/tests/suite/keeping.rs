@@ -5,8 +5,8 @@ use qlab_journal::{Durability, FileDisk, Journal, JournalError, JournalOptions, 
 use qlab_kernel::Lsn;
 use qlab_kernel::limits::RECORD_BYTES_MAX;
 
-use crate::fault_disk::FaultDisk;
 use crate::{BLOCK, Blob, append, content, expected, fill, options};
+use qlab_journal::FaultDisk;
 
 #[test]
 fn a_new_journal_is_empty_and_a_group_is_one_commit() {

@@ -2,7 +2,6 @@
 
 mod crash;
 mod damage;
-mod fault_disk;
 mod keeping;
 mod threads;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use qlab_journal::{Durability, Journal, JournalError, JournalOptions, JournalThread, MemoryDisk, Pressure};
 use qlab_kernel::Lsn;
 
-use crate::fault_disk::FaultDisk;
 use crate::{Blob, content, expected, options};
+use qlab_journal::FaultDisk;
 
 /// A journal on a thread, what it reports, and its disk.
 fn spawn(disk: &FaultDisk, blocks: u64) -> (JournalThread, mpsc::Receiver<Result<Lsn, JournalError>>) {

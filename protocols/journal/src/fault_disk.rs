@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use crate::{Disk, MemoryDisk};
 use bytes::Bytes;
-use qlab_journal::{Disk, MemoryDisk};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -35,41 +35,32 @@ struct State {
 
 /// Shared by its clones, so that a test can look at it from behind a journal.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FaultDisk(Arc<Mutex<State>>);
+pub struct FaultDisk(Arc<Mutex<State>>);
 
 impl FaultDisk {
     /// A disk that holds `image`, all of it durable.
-    pub(crate) fn from_image(image: &MemoryDisk) -> Self {
-        let disk = Self::default();
-        let mut state = disk.0.lock().unwrap();
-        for (segment, content) in &image.segments {
-            let id = state.files.len();
-            state.files.push(File { written: content.clone(), durable: content.clone() });
-            state.names.insert(*segment, id);
-        }
-        state.durable_names = state.names.clone();
-        drop(state);
-        disk
+    pub fn from_image(image: &MemoryDisk) -> Self {
+        Self(Arc::new(Mutex::new(State::from_image(image))))
     }
 
     /// Every operation after the next `count` fails.
-    pub(crate) fn stop_after(self, count: usize) -> Self {
+    pub fn stop_after(self, count: usize) -> Self {
         self.0.lock().unwrap().operations_left = Some(count);
         self
     }
 
     /// The data sync after the next `count` fails, once.
-    pub(crate) fn fail_sync_after(&self, count: usize) {
+    pub fn fail_sync_after(&self, count: usize) {
         self.0.lock().unwrap().syncs_left = Some(count);
     }
 
     /// Room for this many bytes of segments.
-    pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
+    pub fn set_capacity(&self, bytes: Option<usize>) {
         self.0.lock().unwrap().capacity_bytes = bytes;
     }
 
     /// What readers see now: the image that the end of the process leaves.
-    pub(crate) fn image(&self) -> MemoryDisk {
+    pub fn image(&self) -> MemoryDisk {
         let state = self.0.lock().unwrap();
         MemoryDisk {
             segments: state.names.iter().map(|(n, id)| (*n, state.files[*id].written.clone())).collect(),
@@ -77,7 +68,7 @@ impl FaultDisk {
     }
 
     /// The images that a loss of power may leave: all of them if there are at most `limit`, else that many at random.
-    pub(crate) fn crash_images(&self, limit: usize) -> Vec<MemoryDisk> {
+    pub fn crash_images(&self, limit: usize) -> Vec<MemoryDisk> {
         let state = self.0.lock().unwrap();
         let dirty = state.dirty_sectors();
         let bits = dirty.len() + state.namings.len();
@@ -87,7 +78,21 @@ impl FaultDisk {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(index as u64 | 1);
             if all.is_some() { index as u64 } else { random ^ random >> 29 }
         };
-        (0..all.unwrap_or(limit)).map(|index| state.crash_image(&dirty, mask(index))).collect()
+        (0..all.unwrap_or(limit))
+            .map(|index| {
+                let mut bits = bits_of(mask(index));
+                state.crash_image(&dirty, || bits.next().expect("it goes round"))
+            })
+            .collect()
+    }
+
+    /// Loses power: of everything not synced, each sector and each change of a name stays if `keeps` says so, and what is
+    /// left then is durable.
+    pub fn lose_power(&self, mut keeps: impl FnMut() -> bool) {
+        let mut state = self.0.lock().unwrap();
+        let dirty = state.dirty_sectors();
+        let image = state.crash_image(&dirty, &mut keeps);
+        *state = State::from_image(&image);
     }
 
     fn step(&self) -> io::Result<std::sync::MutexGuard<'_, State>> {
@@ -125,17 +130,26 @@ impl State {
         self.files.iter().enumerate().flat_map(|file| -> Vec<_> { sectors(file) }).collect()
     }
 
-    fn crash_image(&self, dirty: &[(usize, usize)], mask: u64) -> MemoryDisk {
-        let mut kept = (0..64).map(|bit| mask >> bit & 1 == 1).cycle();
+    fn from_image(image: &MemoryDisk) -> Self {
+        let mut state = Self::default();
+        for (segment, content) in &image.segments {
+            state.names.insert(*segment, state.files.len());
+            state.files.push(File { written: content.clone(), durable: content.clone() });
+        }
+        state.durable_names = state.names.clone();
+        state
+    }
+
+    fn crash_image(&self, dirty: &[(usize, usize)], mut keeps: impl FnMut() -> bool) -> MemoryDisk {
         let mut contents: Vec<Vec<u8>> = self.files.iter().map(|file| file.durable.clone()).collect();
-        for ((id, start), _) in dirty.iter().zip(kept.by_ref()).filter(|(_, kept)| *kept) {
+        for (id, start) in dirty.iter().filter(|_| keeps()) {
             let (content, written) = (&mut contents[*id], &self.files[*id].written);
             let end = written.len().min(start + SECTOR_BYTES);
             content.resize(content.len().max(end), 0);
             content[*start..end].copy_from_slice(&written[*start..end]);
         }
         let mut names = self.durable_names.clone();
-        for (naming, _) in self.namings.iter().zip(kept).filter(|(_, kept)| *kept) {
+        for naming in self.namings.iter().filter(|_| keeps()) {
             apply(*naming, &mut names);
         }
         MemoryDisk { segments: names.into_iter().map(|(name, id)| (name, contents[id].clone())).collect() }
@@ -145,6 +159,11 @@ impl State {
         apply(naming, &mut self.names);
         self.namings.push(naming);
     }
+}
+
+/// The bits of `mask`, over and over.
+fn bits_of(mask: u64) -> impl Iterator<Item = bool> {
+    (0..64).map(move |bit| mask >> bit & 1 == 1).cycle()
 }
 
 fn apply(naming: Naming, names: &mut BTreeMap<u64, usize>) {
