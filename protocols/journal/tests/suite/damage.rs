@@ -1,11 +1,12 @@
 //! Torn tails are cut off; everything else that is wrong is refused; nothing wrong is ever returned.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
-use qlab_journal::{Flaw, Identity, Journal, JournalError, JournalOptions, MemoryDisk, inspect};
+use qlab_journal::{FaultDisk, Flaw, Identity, Journal, JournalError, JournalOptions, MemoryDisk, inspect};
 use qlab_kernel::{Lsn, NodeId};
 
 use crate::{BLOCK, BLOCK_BYTES, expected, fill, options};
-use qlab_journal::FaultDisk;
 
 /// A journal of `records` commits of 100 bytes in segments of three frames each.
 fn written(records: u64) -> MemoryDisk {
@@ -148,13 +149,16 @@ proptest! {
         hits in prop::collection::vec((1_u64..=2, 0_usize..4 * BLOCK_BYTES, any::<u8>()), 1..8),
     ) {
         let mut image = written(5);
+        let blocks: BTreeSet<_> = hits.iter().map(|(segment, at, _)| (*segment, at / BLOCK_BYTES)).collect();
         for (segment, at, value) in hits {
             image.segments.get_mut(&segment).unwrap()[at] = value;
         }
         inspect(&mut image.clone()).unwrap();
         if let Ok(records) = open(image) {
             let all = expected(1..=5, 100);
-            prop_assert!(records.len() >= 4 && records[..] == all[..records.len()]);
+            prop_assert_eq!(&records[..], &all[..records.len()]);
+            // Frames that are all damaged up to the end may have been one torn frame. No more is lost than was hit.
+            prop_assert!(records.len() + blocks.len() >= 5);
         }
     }
 
