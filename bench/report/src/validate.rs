@@ -1,5 +1,7 @@
 //! Whether a run's folder is whole and agrees with itself.
 
+mod series;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -50,6 +52,7 @@ fn problems(run: &Run) -> Result<Vec<String>, RunError> {
     problems.extend(key_problems(run));
     problems.extend(run.cells.iter().flat_map(cell_problems));
     problems.extend(histogram_problems(run)?);
+    problems.extend(series::problems(run)?);
     Ok(problems)
 }
 
@@ -164,6 +167,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::run_dir::FAULTS_FILE;
     use crate::testing::{cell_of, measured_cell, write_run};
 
     fn problems_of(cells: &[Cell], damage: impl Fn(&Path)) -> String {
@@ -213,6 +217,20 @@ mod tests {
         });
         assert!(problems.contains("cells.csv: changed since the run"), "{problems}");
         assert!(problems.contains("lag of 61500 samples does not give the quantiles"), "{problems}");
+    }
+
+    #[test]
+    fn an_edited_fault_is_found_by_its_hash_and_its_row() {
+        let (cells, _) = crate::testing::fault_run();
+        assert_eq!(problems_of(&cells, |_| {}), "");
+        let problems = problems_of(&cells, |dir| {
+            let path = dir.join(FAULTS_FILE);
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(path, text.replace("raft,faults,2,1,1,", "raft,faults,4,1,1,")).unwrap();
+        });
+        assert!(problems.contains("faults.csv: changed since the run"), "{problems}");
+        assert!(problems.contains("faults.csv: faults raft round 4 repeat 1 has no row"), "{problems}");
+        assert!(problems.contains("faults raft round 2 repeat 1: 0 faults stand for 1"), "{problems}");
     }
 
     #[test]
