@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, Write},
+    iter,
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, ExitCode},
@@ -21,6 +22,7 @@ use laboratory::{
 use qlab_report::{
     Output, Verdict,
     book::{self, Mode},
+    fault_table,
     layout::Layout,
     table, validate,
 };
@@ -81,8 +83,10 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let output = Output { run_dir: Some(summary.run_dir.clone()), cells: summary.cells.clone() };
         serde_json::to_string(&output)? + "\n"
     } else {
-        let table = table::render(&Layout::of(&summary.cells), None);
-        format!("{table}\n{}\n", summary.run_dir.display())
+        let faults = fault_table::layout(&summary.cells);
+        let tables = iter::once(Layout::of(&summary.cells)).chain(faults);
+        let tables: String = tables.map(|layout| table::render(&layout, None) + "\n").collect();
+        format!("{tables}{}\n", summary.run_dir.display())
     };
     print(&text)?;
     Ok(verdict_code(&summary))

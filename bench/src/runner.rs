@@ -25,9 +25,13 @@ const COOLDOWN: Duration = Duration::from_millis(300);
 /// Slices are a second, or as much shorter as a window needs to have some.
 const SLICE_MAX: Duration = Duration::from_secs(1);
 const SLICES_MIN: u32 = 6;
+/// With faults, slices are short enough to see how long each of them was felt.
+const FAULT_SLICE: Duration = Duration::from_millis(100);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
-/// Sent again, elsewhere, after this; given up after the other.
+/// Sent again, elsewhere, after this; given up after the last.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// With faults: clients that are more patient would hide how fast a cluster recovers.
+const FAULT_TIMEOUT: Duration = Duration::from_millis(250);
 const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// What a run came to.
@@ -146,7 +150,7 @@ impl<'a> Runner<'a> {
     fn keep(&mut self, cell: &Cell, measured: &Measurement, started: Duration) -> anyhow::Result<()> {
         let recorder = &measured.outcome.recorder;
         self.writer.append(cell, &row::latencies(cell, recorder, started))?;
-        self.writer.append_slices(&row::slices(cell, recorder))?;
+        self.writer.append_slices(&row::slices(cell, &measured.outcome))?;
         if cell.verdict == Verdict::Violated {
             // Whoever doubts the verdict can judge the history again, with `qlab check`.
             let name =
@@ -212,6 +216,7 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         (Load::Closed { outstanding }, _) => Offered::Closed { outstanding },
         (Load::Open { .. }, None) => unreachable!("open loads have a rate"),
     };
+    let has_faults = !point.faults.is_empty();
     Ok(Spec {
         load,
         mix: Mix::reads(point.read_fraction).context("a share of reads lies in 0 to 1")?,
@@ -225,9 +230,9 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         warmup: plan.warmup,
         measure: plan.measure,
         cooldown: COOLDOWN,
-        slice: SLICE_MAX.min(plan.measure / SLICES_MIN),
+        slice: if has_faults { FAULT_SLICE } else { SLICE_MAX.min(plan.measure / SLICES_MIN) },
         connect_timeout: CONNECT_TIME_MAX,
-        timeout: TIMEOUT,
+        timeout: if has_faults { FAULT_TIMEOUT } else { TIMEOUT },
         give_up: GIVE_UP,
         // Equal for the systems of a cell within a round: all of them hear the same tape.
         seed: plan.seed.wrapping_add(u64::from(slot.round)),
