@@ -168,7 +168,10 @@ impl Nemesis {
     fn next(&self) -> Option<Duration> {
         let lasting = self.lasting.map(|number| self.strikes[number].fault.end());
         let pending = self.pending.front().map(|number| self.strikes[*number].fault.start);
-        let planned = self.time_to(lasting.or(pending)?).map(|left| left.max(Duration::from_millis(1)));
+        // A fault that is due and has not struck waits for a leader.
+        let planned = self
+            .time_to(lasting.or(pending)?)
+            .map(|left| if left.is_zero() { ASK_INTERVAL } else { left });
         let asking = (!self.returning.is_empty()).then_some(ASK_INTERVAL);
         planned.into_iter().chain(asking).min()
     }

@@ -132,3 +132,117 @@ fn drift(slices: &[Slice]) -> f64 {
 fn is_missed(fault: &FaultEffect) -> bool {
     fault.at_ns.is_none_or(|at_ns| at_ns > fault.due_ns + FAULT_LATE_NS_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use qlab_loadgen::driver::Counters;
+    use qlab_loadgen::history::{End, History, Kind, Operation};
+    use qlab_loadgen::mix::Class;
+    use qlab_loadgen::recorder::{Times, Window};
+    use qlab_loadgen::run::Outcome;
+
+    use super::*;
+    use crate::effects::effects;
+    use crate::nemesis::Strike;
+    use crate::plan::Schedule;
+    use crate::verdict::Judgement;
+
+    const SLICE_NS: u64 = 100_000_000;
+
+    /// Operations that were meant to start in each slice, and how many of them were answered there at once; the rest were answered
+    /// at the end. A fault strikes after the sixth slice, this late, or never.
+    fn measured(slices: &[(u64, u64)], strike_late_ns: Option<Option<u64>>) -> Measurement {
+        let window = Window { start_ns: 0, end_ns: slices.len() as u64 * SLICE_NS };
+        let mut recorder = Recorder::new(window, SLICE_NS);
+        for (slice, (offered, answered)) in (0..).zip(slices) {
+            for number in 0..*offered {
+                let intended_ns = slice * SLICE_NS + number * SLICE_NS / offered;
+                let completed_ns = if number < *answered { intended_ns + 1_000 } else { window.end_ns - 1 };
+                let times = Times { intended_ns, sent_ns: intended_ns + 10, completed_ns };
+                recorder.answered(Class::Write, times, false);
+            }
+        }
+        let schedule: Schedule = "kill-leader@600ms/100ms".parse().unwrap();
+        let strike = |late_ns: Option<u64>| Strike {
+            fault: schedule.faults()[0],
+            node: late_ns.map(|_| 0),
+            at_ns: late_ns.map(|late_ns| 6 * SLICE_NS + late_ns),
+            until_ns: None,
+        };
+        Measurement {
+            outcome: Outcome {
+                recorder,
+                history: History::default(),
+                counters: Counters::default(),
+                cpu_ns: 0,
+                verified: true,
+                stopped: false,
+                next_value_id: 1,
+            },
+            used: Vec::new(),
+            strikes: strike_late_ns.map(strike).into_iter().collect(),
+            judgement: Judgement { verdict: Verdict::Linearizable, judged_ops: 1, explanation: String::new() },
+            remarks: Vec::new(),
+        }
+    }
+
+    fn reasons(measured: &Measurement) -> Vec<Reason> {
+        let outcome = &measured.outcome;
+        let faults = effects(&measured.strikes, &outcome.recorder, &outcome.history);
+        let measure = Duration::from_nanos(outcome.recorder.window().len_ns());
+        let facts = Facts { measured, faults: &faults, measure, is_open_loop: true, steal: None };
+        validity(&facts).1
+    }
+
+    /// A time in which nothing is answered from the sixth slice to the end.
+    fn outage() -> Vec<(u64, u64)> {
+        let mut slices = vec![(200, 200); 6];
+        slices.extend([(200, 0); 6]);
+        slices
+    }
+
+    #[test]
+    fn what_a_fault_does_is_no_doubt_about_the_measurement() {
+        assert_eq!(reasons(&measured(&outage(), Some(Some(0)))), []);
+        assert_eq!(reasons(&measured(&outage(), None)), [Reason::NotSteady], "without a fault it is one");
+    }
+
+    #[test]
+    fn a_fault_needs_a_steady_state_that_it_can_disturb() {
+        let mut slices = outage();
+        (slices[0], slices[1]) = ((200, 100), (200, 100));
+        assert_eq!(reasons(&measured(&slices, Some(Some(0)))), [Reason::NotSteady]);
+    }
+
+    #[test]
+    fn a_fault_that_struck_late_or_never_is_told() {
+        let calm = [(200, 200); 12];
+        assert_eq!(reasons(&measured(&calm, Some(Some(FAULT_LATE_NS_MAX)))), []);
+        assert_eq!(reasons(&measured(&calm, Some(Some(FAULT_LATE_NS_MAX + 1)))), [Reason::FaultMissed]);
+        assert_eq!(reasons(&measured(&calm, Some(None))), [Reason::FaultMissed]);
+    }
+
+    #[test]
+    fn errors_count_before_the_first_fault_and_not_after_it() {
+        let failed_at = |slice: u64| {
+            let mut measured = measured(&[(200, 200); 12], Some(Some(0)));
+            for key in 0..20 {
+                let sent_ns = slice * SLICE_NS;
+                measured.outcome.history.push(Operation {
+                    sent_ns,
+                    completed_ns: sent_ns + 1,
+                    value: 1,
+                    expected: 0,
+                    key,
+                    process: key,
+                    kind: Kind::Put,
+                    end: End::Failed,
+                });
+            }
+            measured.outcome.counters.errors = 20;
+            reasons(&measured)
+        };
+        assert_eq!(failed_at(2), [Reason::Errors]);
+        assert_eq!(failed_at(6), []);
+    }
+}
