@@ -106,16 +106,23 @@ impl Trace {
     }
 
     fn degraded_ns(&self, span: (u64, u64), usual: f64) -> u64 {
-        let degraded =
-            self.slices(span).filter(|slice| (self.completed[*slice] as f64) < DEGRADED_SHARE * usual);
+        let degraded = self.slices(span).filter(|slice| self.is_degraded(*slice, usual));
         degraded.count() as u64 * self.slice_ns
     }
 
+    /// Time to the first usual slices that no degraded one follows.
     fn recovered_ns(&self, span: (u64, u64), usual: f64) -> Option<u64> {
+        let slices = self.slices(span);
+        let last_degraded = slices.clone().rev().find(|slice| self.is_degraded(*slice, usual));
+        let from = last_degraded.map_or(slices.start, |slice| slice + 1);
         let is_usual = |slice: usize| self.completed[slice] as f64 >= RECOVERED_SHARE * usual;
-        let slices: Vec<usize> = self.slices(span).collect();
-        let first = slices.windows(RECOVERED_SLICES).find(|run| run.iter().all(|slice| is_usual(*slice)))?[0];
+        let run_begins = |first: &usize| (*first..first + RECOVERED_SLICES).all(is_usual);
+        let first = (from..(slices.end + 1).saturating_sub(RECOVERED_SLICES)).find(run_begins)?;
         Some((self.window.start_ns + first as u64 * self.slice_ns).saturating_sub(span.0))
+    }
+
+    fn is_degraded(&self, slice: usize, usual: f64) -> bool {
+        (self.completed[slice] as f64) < DEGRADED_SHARE * usual
     }
 
     /// The slices from the one that holds the strike to the last whole one before the horizon.
@@ -178,6 +185,13 @@ mod tests {
     #[test]
     fn a_fault_that_nobody_notices_has_recovered_at_once() {
         assert_eq!(effects_ms(&[100; 8], 350), (1, 0, Some(0)));
+    }
+
+    #[test]
+    fn a_fault_that_is_felt_later_recovers_later() {
+        assert_eq!(effects_ms(&[100, 100, 100, 100, 100, 100, 0, 100, 100, 100], 200), (101, 100, Some(500)));
+        // What is less than half a dip is none.
+        assert_eq!(effects_ms(&[100, 100, 100, 100, 100, 60, 100, 100, 100], 200).2, Some(0));
     }
 
     #[test]

@@ -169,9 +169,8 @@ impl Nemesis {
         let lasting = self.lasting.map(|number| self.strikes[number].fault.end());
         let pending = self.pending.front().map(|number| self.strikes[*number].fault.start);
         // A fault that is due and has not struck waits for a leader.
-        let planned = self
-            .time_to(lasting.or(pending)?)
-            .map(|left| if left.is_zero() { ASK_INTERVAL } else { left });
+        let planned =
+            self.time_to(lasting.or(pending)?).map(|left| if left.is_zero() { ASK_INTERVAL } else { left });
         let asking = (!self.returning.is_empty()).then_some(ASK_INTERVAL);
         planned.into_iter().chain(asking).min()
     }

@@ -181,7 +181,11 @@ mod tests {
             },
             used: Vec::new(),
             strikes: strike_late_ns.map(strike).into_iter().collect(),
-            judgement: Judgement { verdict: Verdict::Linearizable, judged_ops: 1, explanation: String::new() },
+            judgement: Judgement {
+                verdict: Verdict::Linearizable,
+                judged_ops: 1,
+                explanation: String::new(),
+            },
             remarks: Vec::new(),
         }
     }

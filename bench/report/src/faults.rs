@@ -24,7 +24,8 @@ pub struct FaultEffect {
     pub unavailable_ns: Option<u64>,
     /// Time in slices of that span with less than half the throughput before the first fault.
     pub degraded_ns: Option<u64>,
-    /// From the strike to the first of three slices in a row with 95 % of the throughput before the first fault.
+    /// From the strike to the first of three slices in a row with 95 % of the throughput before the first fault, after which none
+    /// has less than half of it.
     pub recovered_ns: Option<u64>,
 }
 
