@@ -24,6 +24,7 @@ use crate::{
     numbers::{or_absent, range, ratio},
     ratios::{FLOOR, Metric, paired},
     rows::rows,
+    run_dir::file_name,
 };
 
 /// The files with generated blocks, from the repository's root. One that is missing has none.
@@ -32,6 +33,8 @@ pub const FILES: [&str; 2] = ["README.md", "results/README.md"];
 pub const RESULTS: &str = "results";
 /// The folder of charts, from the folder of results.
 pub const CHARTS: &str = "book/charts";
+/// How the names of charts end, after the plan's.
+const CHART_SUFFIX: &str = "-recovery.svg";
 /// The name of a chart as a block that may be stale.
 const CHART: &str = "chart";
 
@@ -118,9 +121,13 @@ fn refresh_charts(dir: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, Bo
     };
     let is_new = |(path, svg): &(&PathBuf, &String)| fs::read_to_string(path).ok().as_ref() != Some(svg);
     let changed: Vec<(&PathBuf, &String)> = charts.iter().filter(is_new).collect();
-    let left_over: Vec<&PathBuf> = there.iter().filter(|path| !charts.contains_key(*path)).collect();
-    if mode == Mode::Write {
+    let is_left_over =
+        |path: &&PathBuf| file_name(path).ends_with(CHART_SUFFIX) && !charts.contains_key(*path);
+    let left_over: Vec<&PathBuf> = there.iter().filter(is_left_over).collect();
+    if mode == Mode::Write && !changed.is_empty() {
         fs::create_dir_all(dir).map_err(io)?;
+    }
+    if mode == Mode::Write {
         changed.iter().try_for_each(|(path, svg)| fs::write(path, svg)).map_err(io)?;
         left_over.iter().try_for_each(fs::remove_file).map_err(io)?;
     }
@@ -140,7 +147,7 @@ fn charts(dir: &Path, runs: &[Run]) -> Result<BTreeMap<PathBuf, String>, BookErr
 }
 
 fn chart_name(run: &Run) -> String {
-    format!("{}-recovery.svg", run.manifest.plan)
+    format!("{}{CHART_SUFFIX}", run.manifest.plan)
 }
 
 /// Of every plan with faults, the newest usable run.

@@ -130,6 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn a_last_slice_that_reaches_past_the_window_is_allowed() {
+        let past = |slices: &mut Vec<Slice>| {
+            let last = slices.pop().unwrap();
+            slices.push(last.clone());
+            slices.push(Slice { at_ms: 1_200, operations: 0, ..last });
+        };
+        assert_eq!(slices_told(past), "");
+    }
+
+    #[test]
     fn faults_that_contradict_themselves_or_their_row_are_found() {
         assert_eq!(faults_told(|_| {}), "");
         assert!(faults_told(|cell| cell.faults.clear()).contains("0 faults stand for 1"));
