@@ -12,7 +12,7 @@
 //! | [`options`] | identity, segment size, and what "durable" means |
 //! | [`disk`] | the system calls as a trait, and a disk in memory |
 //! | [`file_disk`] | the real one: a directory of files |
-//! | [`fault_disk`] | one in memory that forgets, tears, fails and fills up, for tests and simulators |
+//! | [`fault_disk`] | one in memory that forgets, tears, flips, misplaces, fails and fills up, for tests and simulators |
 //! | [`inspect`] | every segment and frame of a journal, read-only |
 //! | [`error`] | what can go wrong, by what the caller can do |
 //! | `frame` | the codec of the one structure on disk |
@@ -85,7 +85,7 @@ pub mod thread;
 
 pub use disk::{Disk, MemoryDisk};
 pub use error::JournalError;
-pub use fault_disk::FaultDisk;
+pub use fault_disk::{Fate, FaultDisk};
 pub use file_disk::FileDisk;
 pub use frame::{BLOCK_BYTES, FORMAT_VERSION, Flaw, Identity};
 pub use group::GROUP_BYTES_MAX;
