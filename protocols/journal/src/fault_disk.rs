@@ -65,7 +65,8 @@ impl FaultDisk {
         self.stray_write_after(count, None);
     }
 
-    /// The write after the next `count` is acknowledged, and is not where it belongs but at `offset` of `segment`.
+    /// The write after the next `count` is acknowledged, and is not where it belongs but at `offset` of `segment`, up to the
+    /// end of it.
     pub fn misdirect_write_after(&self, count: usize, segment: u64, offset: u64) {
         self.stray_write_after(count, Some((segment, offset)));
     }
@@ -211,7 +212,7 @@ impl Disk for FaultDisk {
             return medium.file(segment)?.write(offset, bytes);
         }
         match faults.astray {
-            Some((segment, offset)) => medium.file(segment)?.overwrite(offset, bytes),
+            Some((segment, offset)) => medium.file(segment)?.overwrite_at_rest(offset, bytes),
             None => Ok(()),
         }
     }

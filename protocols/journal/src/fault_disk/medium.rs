@@ -188,10 +188,12 @@ impl File {
         Ok(())
     }
 
-    /// Writes past all caches: durable at once.
-    pub(super) fn overwrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes past all caches, up to the end of the file: durable at once.
+    pub(super) fn overwrite_at_rest(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = self.range(offset, 0)?.start;
+        let bytes = &bytes[..bytes.len().min(self.written.len() - start)];
         self.write(offset, bytes)?;
-        for (sector, _) in sectors(self.range(offset, bytes.len())?) {
+        for (sector, _) in sectors(start..start + bytes.len()) {
             self.unsynced.remove(&sector);
         }
         Ok(())
