@@ -364,6 +364,11 @@ impl Peer {
         }
     }
 
+    /// Who it is, and up to where its log is known to be ours.
+    pub(crate) fn matched(&self) -> (NodeId, Index) {
+        (self.node, self.matched)
+    }
+
     fn send_entries(&mut self, view: &View<'_>, effects: &mut Effects<Raft>) {
         while self.may_send(view) {
             let previous = self.next.previous();
