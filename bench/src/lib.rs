@@ -10,6 +10,7 @@
 //! | [`runner`] | a plan carried out, slot by slot |
 //! | [`measure`], [`row`] | one measurement, and the row it becomes |
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
+//! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
@@ -34,5 +35,6 @@ pub mod measure;
 pub mod plan;
 pub mod row;
 pub mod runner;
+pub mod sim;
 pub mod used;
 pub mod verdict;

@@ -5,6 +5,8 @@
 //! | `table PLAN` | the newest usable run of the plan |
 //! | `ratios PLAN` | its systems over the unreplicated floor, paired by round |
 //! | `runs` | every run there is |
+//! | `campaigns` | the newest campaign of simulated worlds of each system |
+//! | `campaign SYSTEM` | what happened in one |
 
 use std::{
     fs, io,
@@ -13,6 +15,7 @@ use std::{
 
 use crate::{
     Run, RunError, Status,
+    campaign::{self, Campaign},
     layout::{Entry, Layout},
     markdown::{self, BlockError, Blocks},
     numbers::{or_absent, range, ratio},
@@ -79,23 +82,30 @@ pub enum Mode {
 
 /// Derives every generated block under the repository's root; returns those that were stale.
 pub fn refresh(root: &Path, mode: Mode) -> Result<Vec<Stale>, BookError> {
-    let runs = Run::read_all(&root.join(RESULTS))?;
+    let results = root.join(RESULTS);
+    let found = Found { runs: Run::read_all(&results)?, campaigns: Campaign::read_all(&results)? };
     let mut stale = Vec::new();
     for path in FILES.map(|file| root.join(file)) {
         if path.exists() {
-            stale.extend(refresh_file(&path, &runs, mode)?);
+            stale.extend(refresh_file(&path, &found, mode)?);
         }
     }
     Ok(stale)
 }
 
-fn refresh_file(path: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, BookError> {
+/// Everything that is committed.
+struct Found {
+    runs: Vec<Run>,
+    campaigns: Vec<Campaign>,
+}
+
+fn refresh_file(path: &Path, found: &Found, mode: Mode) -> Result<Vec<Stale>, BookError> {
     let io = |reason| BookError::Io { path: path.to_owned(), reason };
     let text = fs::read_to_string(path).map_err(io)?;
     let blocks =
         Blocks::parse(&text).map_err(|reason| BookError::Markers { path: path.to_owned(), reason })?;
     let derive = |name: &str| {
-        block(name, runs).map_err(|reason| BookError::Block {
+        block(name, found).map_err(|reason| BookError::Block {
             path: path.to_owned(),
             name: name.to_owned(),
             reason,
@@ -113,14 +123,23 @@ fn refresh_file(path: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, Boo
 }
 
 /// The text of one block.
-fn block(name: &str, runs: &[Run]) -> Result<String, String> {
+fn block(name: &str, Found { runs, campaigns }: &Found) -> Result<String, String> {
+    let newest_campaigns = campaign::newest(campaigns);
     match name.split_whitespace().collect::<Vec<_>>()[..] {
         ["table", plan] => {
             newest(plan, runs).map(|run| markdown::table(&Layout::of(&run.cells)) + &origin(run))
         }
         ["ratios", plan] => newest(plan, runs).map(|run| markdown::table(&ratios(run)) + &origin(run)),
         ["runs"] => Ok(markdown::table(&list(runs))),
-        _ => Err("there are the blocks \"table PLAN\", \"ratios PLAN\" and \"runs\"".to_owned()),
+        ["campaigns"] => Ok(markdown::table(&campaign::overview(&newest_campaigns))),
+        ["campaign", system] => newest_campaigns
+            .iter()
+            .find(|campaign| campaign.system == system)
+            .map(|campaign| markdown::table(&campaign::coverage(campaign)))
+            .ok_or_else(|| format!("no campaign of {system:?} is in results")),
+        _ => Err("there are the blocks \"table PLAN\", \"ratios PLAN\", \"runs\", \"campaigns\" and \
+                  \"campaign SYSTEM\""
+            .to_owned()),
     }
 }
 
