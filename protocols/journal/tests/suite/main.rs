@@ -3,7 +3,9 @@
 mod crash;
 mod damage;
 mod failing;
+mod flips;
 mod keeping;
+mod shelf;
 mod threads;
 
 use bytes::Bytes;
