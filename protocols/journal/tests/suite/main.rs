@@ -5,6 +5,7 @@ mod damage;
 mod failing;
 mod flips;
 mod keeping;
+mod lives;
 mod shelf;
 mod threads;
 
