@@ -288,7 +288,7 @@ fn damaged(segment: u64, offset: u64, flaw: Flaw) -> JournalError {
 mod tests {
     use super::*;
     use crate::frame::HEADER_BYTES;
-    use crate::{Durability, Journal, JournalOptions, MemoryDisk};
+    use crate::{Journal, JournalOptions, MemoryDisk};
     use proptest::prelude::*;
     use qlab_kernel::NodeId;
 
@@ -354,7 +354,7 @@ mod tests {
                 disk.segments.insert(number, segment(number, frames, &mut chain));
             }
             crate::inspect(&mut disk).unwrap();
-            let options = JournalOptions { segment_bytes: 1 << 14, durability: Durability::Fdatasync, ..JournalOptions::new(ME) };
+            let options = JournalOptions { segment_bytes: 1 << 14, ..JournalOptions::new(ME) };
             if let Ok((mut journal, _)) = Journal::open(disk, options) {
                 prop_assert!(journal.commit().is_ok());
             }

@@ -3,15 +3,14 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use qlab_journal::{Journal, JournalError, inspect};
+use qlab_journal::{FaultDisk, Journal, JournalError, inspect};
 use qlab_kernel::Lsn;
 
 use crate::shelf::Shelf;
 use crate::{BLOCK_BYTES, append, content, options};
-use qlab_journal::FaultDisk;
 
 const SEGMENT_BLOCKS: u64 = 6;
-/// A record's length and one byte of header for each is the least that a record takes.
+/// An empty record takes no more than its length.
 const RECORD_BYTES_MIN: usize = 4;
 
 fn size(lsn: u64) -> usize {
@@ -48,11 +47,12 @@ enum Accident {
 
 fn accident() -> impl Strategy<Value = Accident> {
     let (index, block) = (any::<Index>, any::<(Index, Index)>);
+    let bytes = |limit: usize| prop::collection::vec(any::<u8>(), 1..limit);
     prop_oneof![
-        4 => (index(), index(), prop::collection::vec(any::<u8>(), 1..600)).prop_map(|(s, at, bytes)| Accident::Overwrite(s, at, bytes)),
+        4 => (index(), index(), bytes(600)).prop_map(|(s, at, bytes)| Accident::Overwrite(s, at, bytes)),
         4 => (block(), block()).prop_map(|(from, to)| Accident::CopyBlock { from, to }),
         1 => (index(), index()).prop_map(|(s, at)| Accident::CutOff(s, at)),
-        1 => (index(), prop::collection::vec(any::<u8>(), 1..5000)).prop_map(|(s, bytes)| Accident::Extend(s, bytes)),
+        1 => (index(), bytes(5000)).prop_map(|(s, bytes)| Accident::Extend(s, bytes)),
         1 => index().prop_map(Accident::Repeat),
         1 => (index(), index()).prop_map(|(a, b)| Accident::Swap(a, b)),
         1 => index().prop_map(Accident::Lose),
