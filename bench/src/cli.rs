@@ -7,6 +7,7 @@ use qlab_checker::Model;
 use qlab_report::Durability;
 
 use crate::plan::{Draft, Plan, PlanError, Scalar, System};
+use crate::sim::SimArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +16,7 @@ Examples:
   qlab run --system raft --load closed:256        one cell, made of flags
   qlab run floor --value-bytes 1024 --repeats 3   a plan with a change
   qlab run --faults kill-leader@2s                what clients notice of a crash, and for how long
+  qlab sim raft --seeds 0..10000                  ten thousand worlds that try to break it
   qlab check history.jsonl --model kv             judge somebody else's history
   qlab doctor                                     what this machine can do, and what to change
 
@@ -61,6 +63,8 @@ pub enum Verb {
     Run(Box<RunArgs>),
     /// Judge a history: was what the clients saw possible?
     Check(CheckArgs),
+    /// Run a system in simulated worlds that try to break it, by the seed.
+    Sim(SimArgs),
     /// Look into a replica's journal.
     #[command(subcommand)]
     Journal(JournalVerb),

@@ -11,6 +11,7 @@
 //! | [`measure`], [`row`], [`validity`] | one measurement, the row it becomes, and whether it is one |
 //! | [`nemesis`], [`effects`] | faults while it is measured, and what clients noticed of them |
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
+//! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
@@ -37,6 +38,7 @@ pub mod nemesis;
 pub mod plan;
 pub mod row;
 pub mod runner;
+pub mod sim;
 pub mod used;
 pub mod validity;
 pub mod verdict;

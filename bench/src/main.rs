@@ -18,13 +18,15 @@ use laboratory::{
     doctor, inspect,
     interrupt::Interrupt,
     runner::{self, Summary},
+    sim::{self, SimArgs, SimError},
 };
 use qlab_report::{
     Output, Verdict,
     book::{self, Mode},
     fault_table,
     layout::Layout,
-    table, validate,
+    table,
+    validate::{self, Inventory},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -65,6 +67,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Book(args)) => derive_book(&args),
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
         Some(Verb::Check(args)) => check_history(args),
+        Some(Verb::Sim(args)) => simulate(&args),
         Some(Verb::Journal(JournalVerb::Inspect(args))) => inspect_journal(&args),
     }
 }
@@ -145,11 +148,11 @@ fn derive_book(args: &BookArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
-    let (runs, problems) = validate::validate_all(dir).context("results")?;
+    let Inventory { runs, campaigns, problems } = validate::validate_all(dir).context("results")?;
     for problem in &problems {
         print(&format!("{problem}\n"))?;
     }
-    print(&format!("{runs} runs, {} problems\n", problems.len()))?;
+    print(&format!("{runs} runs, {campaigns} campaigns, {} problems\n", problems.len()))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
@@ -164,6 +167,16 @@ fn check_history(args: CheckArgs) -> anyhow::Result<ExitCode> {
         qlab_checker::Verdict::Invalid => ExitCode::from(FAILED),
         qlab_checker::Verdict::Unknown => ExitCode::from(USAGE),
     })
+}
+
+fn simulate(args: &SimArgs) -> anyhow::Result<ExitCode> {
+    let told = match sim::simulate(args, &Interrupt::listen()?) {
+        Ok(told) => told,
+        Err(SimError::Usage(error)) => return usage(&error),
+        Err(SimError::Failed(error)) => return Err(error),
+    };
+    print(&told.text)?;
+    Ok(if told.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn inspect_journal(args: &InspectArgs) -> anyhow::Result<ExitCode> {

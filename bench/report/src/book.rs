@@ -6,6 +6,8 @@
 //! | `ratios PLAN` | its systems over the unreplicated floor, paired by round |
 //! | `faults` | of every plan with faults the newest usable run: what they did, as a table and as a chart |
 //! | `runs` | every run there is |
+//! | `campaigns` | the newest campaign of simulated worlds of each system |
+//! | `campaign SYSTEM` | what happened in one |
 //!
 //! A chart is a file of its own, `results/book/charts/PLAN-recovery.svg`.
 
@@ -17,6 +19,7 @@ use std::{
 
 use crate::{
     Run, RunError, Status,
+    campaign::{self, Campaign},
     chart::{self, ChartError},
     fault_table,
     layout::{Entry, Layout},
@@ -100,14 +103,15 @@ pub enum Mode {
 
 /// Derives every generated block and every chart under the repository's root; returns those that were stale.
 pub fn refresh(root: &Path, mode: Mode) -> Result<Vec<Stale>, BookError> {
-    let runs = Run::read_all(&root.join(RESULTS))?;
+    let results = root.join(RESULTS);
+    let found = Found { runs: Run::read_all(&results)?, campaigns: Campaign::read_all(&results)? };
     let mut stale = Vec::new();
     for path in FILES.map(|file| root.join(file)) {
         if path.exists() {
-            stale.extend(refresh_file(&path, &runs, mode)?);
+            stale.extend(refresh_file(&path, &found, mode)?);
         }
     }
-    stale.extend(refresh_charts(&root.join(RESULTS).join(CHARTS), &runs, mode)?);
+    stale.extend(refresh_charts(&results.join(CHARTS), &found.runs, mode)?);
     Ok(stale)
 }
 
@@ -157,13 +161,19 @@ fn fault_runs(runs: &[Run]) -> Vec<&Run> {
     newest.filter(|run| run.cells.iter().any(|cell| !cell.faults.is_empty())).collect()
 }
 
-fn refresh_file(path: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, BookError> {
+/// Everything that is committed.
+struct Found {
+    runs: Vec<Run>,
+    campaigns: Vec<Campaign>,
+}
+
+fn refresh_file(path: &Path, found: &Found, mode: Mode) -> Result<Vec<Stale>, BookError> {
     let io = |reason| BookError::Io { path: path.to_owned(), reason };
     let text = fs::read_to_string(path).map_err(io)?;
     let blocks =
         Blocks::parse(&text).map_err(|reason| BookError::Markers { path: path.to_owned(), reason })?;
     let derive = |name: &str| {
-        block(name, runs, &charts_from(path)).map_err(|reason| BookError::Block {
+        block(name, found, &charts_from(path)).map_err(|reason| BookError::Block {
             path: path.to_owned(),
             name: name.to_owned(),
             reason,
@@ -187,7 +197,8 @@ fn charts_from(path: &Path) -> String {
 }
 
 /// The text of one block.
-fn block(name: &str, runs: &[Run], charts: &str) -> Result<String, String> {
+fn block(name: &str, Found { runs, campaigns }: &Found, charts: &str) -> Result<String, String> {
+    let newest_campaigns = campaign::newest(campaigns);
     match name.split_whitespace().collect::<Vec<_>>()[..] {
         ["table", plan] => {
             newest(plan, runs).map(|run| markdown::table(&Layout::of(&run.cells)) + &origin(run))
@@ -195,7 +206,17 @@ fn block(name: &str, runs: &[Run], charts: &str) -> Result<String, String> {
         ["ratios", plan] => newest(plan, runs).map(|run| markdown::table(&ratios(run)) + &origin(run)),
         ["faults"] => Ok(faults(&fault_runs(runs), charts)),
         ["runs"] => Ok(markdown::table(&list(runs))),
-        _ => Err("there are the blocks \"table PLAN\", \"ratios PLAN\", \"faults\" and \"runs\"".to_owned()),
+        ["campaigns"] => Ok(markdown::table(&campaign::overview(&newest_campaigns))),
+        ["campaign", system] => newest_campaigns
+            .iter()
+            .find(|campaign| campaign.system == system)
+            .map(|campaign| markdown::table(&campaign::coverage(campaign)))
+            .ok_or_else(|| format!("no campaign of {system:?} is in results")),
+        _ => Err(
+            "there are the blocks \"table PLAN\", \"ratios PLAN\", \"faults\", \"runs\", \"campaigns\" and \
+                  \"campaign SYSTEM\""
+                .to_owned(),
+        ),
     }
 }
 

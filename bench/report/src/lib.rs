@@ -22,12 +22,14 @@
 //! | [`numbers`] | numbers for people: `12.3k`, `184 µs` |
 //! | [`fault_table`], [`chart`] | what faults did, as a table and drawn over time |
 //! | [`book`] | the generated blocks in README files and the charts, and whether they are stale |
+//! | [`campaign`] | campaigns of simulated worlds: their file, their tables |
 //! | [`validate`] | whether a run's folder is whole and agrees with itself |
 //!
 //! Trade-offs: folders are append-only and small, so readers load a whole run into memory; the CSV is the source of all
 //! tables and carries every parameter as a column, which makes it wide and makes it enough.
 
 pub mod book;
+pub mod campaign;
 pub mod cell;
 pub mod chart;
 pub mod columns;
@@ -49,6 +51,7 @@ mod testing;
 pub mod utc;
 pub mod validate;
 
+pub use campaign::Campaign;
 pub use cell::{Cell, CellKey, CpuByRole, Durability, Output, Reason, Validity, Verdict};
 pub use faults::FaultEffect;
 pub use hlog::{LatencyKind, LatencyRecord};

@@ -11,7 +11,8 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Validity, Verdict,
+    Campaign, Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Validity, Verdict,
+    campaign::CAMPAIGNS,
     manifest::{FORMAT, Summary},
     run_dir::{CELLS_FILE, HLOG_FILE, MANIFEST_FILE, PLAN_FILE, file_name, files_of, hash_file, run_dirs},
 };
@@ -31,10 +32,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks every finished run under `results`; returns their number and all problems.
-pub fn validate_all(results: &Path) -> Result<(usize, Vec<Problem>), RunError> {
+/// What there is under a folder of results, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Finished runs.
+    pub runs: usize,
+    /// Campaigns.
+    pub campaigns: usize,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// Checks every finished run and every campaign under `results`.
+pub fn validate_all(results: &Path) -> Result<Inventory, RunError> {
     let dirs = run_dirs(results)?;
-    Ok((dirs.len(), dirs.iter().flat_map(|dir| validate(dir)).collect()))
+    let campaigns = Campaign::read_all(results)?;
+    let mut problems: Vec<Problem> = dirs.iter().flat_map(|dir| validate(dir)).collect();
+    for campaign in &campaigns {
+        let dir = results.join(CAMPAIGNS).join(&campaign.system);
+        let wrong = |what: String| Problem { dir: dir.clone(), what: format!("{}: {what}", campaign.began) };
+        problems.extend(campaign.problems().into_iter().map(wrong));
+    }
+    Ok(Inventory { runs: dirs.len(), campaigns: campaigns.len(), problems })
 }
 
 /// Checks one run: its shape, its hashes, its rows, and its histograms against its rows.
@@ -174,7 +193,7 @@ mod tests {
         let results = tempfile::tempdir().unwrap();
         let dir = write_run(results.path(), "floor", cells);
         damage(&dir);
-        let (runs, problems) = validate_all(results.path()).unwrap();
+        let Inventory { runs, problems, .. } = validate_all(results.path()).unwrap();
         assert_eq!(runs, 1);
         problems.iter().map(|problem| problem.what.clone() + "\n").collect()
     }

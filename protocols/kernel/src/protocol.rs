@@ -1,5 +1,7 @@
 //! The one trait.
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 
 use crate::{Batch, Effects, Index, Lane, Lsn, NodeId, NodeSet, Ticket, Time, Wire};
@@ -19,7 +21,7 @@ pub trait Protocol: Sized {
     /// What replicas say to each other.
     type Message: Message;
     /// What a crash must not forget.
-    type Record: Wire + Clone;
+    type Record: Wire + Clone + Debug;
 
     /// A replica as of `records`, which are the durable ones in order; without any, a new one. It may ask at once for the
     /// state machine to be restored; it sends and persists nothing.
@@ -48,7 +50,7 @@ pub trait Protocol: Sized {
 }
 
 /// What replicas say to each other: small; bulk travels as a shared [`Batch`] or [`Bytes`] within.
-pub trait Message: Wire + Clone {
+pub trait Message: Wire + Clone + Debug {
     /// Which lane it travels on.
     fn lane(&self) -> Lane;
 }

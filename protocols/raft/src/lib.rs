@@ -186,6 +186,12 @@ impl Raft {
         self.log.term_at(index)
     }
 
+    /// What a leader believes: up to where each follower's log is durable there and equal to its own.
+    pub fn matched(&self) -> impl Iterator<Item = (NodeId, Index)> {
+        let peers = if let Role::Leader(leader) = &self.role { leader.peers() } else { &[] };
+        peers.iter().map(replication::Peer::matched)
+    }
+
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, effects: &mut Effects<Self>) {
         if !self.seat.peers().contains(from) || !message.is_sound() {
             effects.event(Event::Misbehaved(from));

@@ -364,6 +364,11 @@ impl Peer {
         }
     }
 
+    /// Who it is, and up to where its log is known to be ours.
+    pub(crate) fn matched(&self) -> (NodeId, Index) {
+        (self.node, self.matched)
+    }
+
     fn send_entries(&mut self, view: &View<'_>, effects: &mut Effects<Raft>) {
         while self.may_send(view) {
             let previous = self.next.previous();
@@ -488,13 +493,14 @@ impl Peer {
                 self.next = self.in_flight.front().map_or(self.next, |(index, _)| *index);
                 self.forget_in_flight();
             }
-            Phase::Stream if stalled && !self.in_flight.is_empty() => {
-                if received.next() < self.next {
-                    self.next = received.max(self.matched).next();
-                    self.forget_in_flight();
-                } else {
-                    self.question_due = true;
-                }
+            Phase::Stream if stalled && !self.in_flight.is_empty() && received.next() < self.next => {
+                self.next = received.max(self.matched).next();
+                self.forget_in_flight();
+            }
+            // All was received, but one of us does not know: the acknowledgement was lost, or the follower has restarted and
+            // does not remember how far its log is this leader's.
+            Phase::Stream if stalled && (!self.in_flight.is_empty() || received < self.matched) => {
+                self.question_due = true;
             }
             Phase::Probe { .. } | Phase::Stream => {}
             // The image is there; only the word of it was lost.

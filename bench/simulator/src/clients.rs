@@ -1,0 +1,327 @@
+//! Simulated clients: each asks one thing after the other, retries with the same number wherever it likes, and writes down what it
+//! saw. Unknown outcomes stay in the history for ever.
+
+use std::time::Duration;
+
+use qlab_checker::{ABSENT, History, Operation};
+use qlab_kernel::client::{Answer, AnswerBody};
+use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time};
+use qlab_machines::{Command, kv};
+use rand::RngExt;
+use rand_pcg::Pcg32;
+
+use crate::desk::ClientNumber;
+
+/// Without an answer for so long, a client asks elsewhere.
+const PATIENCE: Duration = Duration::from_millis(120);
+/// After that many attempts under fire, a client gives up and does something else.
+const ATTEMPTS_MAX: u32 = 12;
+/// A value that no client wrote.
+const FOREIGN: u64 = qlab_checker::PLAIN_NUMBER_MAX;
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    number: ClientNumber,
+    nodes: usize,
+    session: SessionId,
+    is_open: bool,
+    next: Sequence,
+    asked: Option<Asked>,
+    /// Whom it asks.
+    turns_to: NodeId,
+    /// Its number in the history: a new one after each unknown outcome.
+    process: u32,
+    /// The value it last saw under each key, for comparisons that succeed now and then.
+    seen: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    sequence: Sequence,
+    request: Request,
+    /// `None` while a session is being opened.
+    operation: Option<Operation>,
+    invoked: Time,
+    attempts: u32,
+    /// Changes with every attempt, so that only the newest one's patience counts.
+    attempt_number: u64,
+}
+
+/// What a client wants done.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Send this to a replica, and call [`Client::on_patience`] with the number if that takes too long.
+    Ask { to: NodeId, request: Request, patience: Duration, attempt_number: u64 },
+    /// The answer came: think, then call [`Client::ask`].
+    Think,
+}
+
+/// What all clients share.
+#[derive(Debug)]
+pub(crate) struct Clientele {
+    pub(crate) history: History,
+    /// Queries answered, by session and number: when each was first asked is kept for the laws of reads.
+    pub(crate) retries: u64,
+    pub(crate) expired: u64,
+    keys: u64,
+    values: u64,
+    sessions: u64,
+    processes: u32,
+    attempts: u64,
+    /// Under fire clients give up; afterwards they insist.
+    pub(crate) may_give_up: bool,
+}
+
+impl Clientele {
+    pub(crate) fn new(keys: u64) -> Self {
+        Self {
+            history: History::default(),
+            retries: 0,
+            expired: 0,
+            keys,
+            values: 0,
+            sessions: 0,
+            processes: 0,
+            attempts: 0,
+            may_give_up: true,
+        }
+    }
+
+    fn session(&mut self) -> SessionId {
+        self.sessions += 1;
+        SessionId(self.sessions)
+    }
+
+    fn process(&mut self) -> u32 {
+        self.processes += 1;
+        self.processes
+    }
+}
+
+impl Client {
+    pub(crate) fn new(number: ClientNumber, nodes: usize, clientele: &mut Clientele) -> Self {
+        Self {
+            number,
+            nodes,
+            session: clientele.session(),
+            is_open: false,
+            next: Sequence(1),
+            asked: None,
+            turns_to: NodeId((number % nodes as u64) as u16),
+            process: clientele.process(),
+            seen: vec![ABSENT; clientele.keys as usize],
+        }
+    }
+
+    /// Whether it waits for an answer.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Asks something new, or opens its session first.
+    pub(crate) fn ask(&mut self, now: Time, clientele: &mut Clientele, chance: &mut Pcg32) -> Wish {
+        if !self.is_open {
+            return self.open(now, clientele);
+        }
+        let key = chance.random_range(0..clientele.keys);
+        clientele.values += 1;
+        let value = clientele.values;
+        let operation = match chance.random_range(0..10) {
+            0..4 => Operation::get(self.process, key, ABSENT),
+            4..8 => Operation::put(self.process, key, value),
+            8 => Operation::cas(self.process, key, self.seen[key as usize], value),
+            _ => Operation::delete(self.process, key),
+        };
+        self.begin(now, operation, clientele)
+    }
+
+    /// Reads a key: the last word of a world.
+    pub(crate) fn read(&mut self, now: Time, key: u64, clientele: &mut Clientele) -> Wish {
+        self.begin(now, Operation::get(self.process, key, ABSENT), clientele)
+    }
+
+    fn open(&mut self, now: Time, clientele: &mut Clientele) -> Wish {
+        let mut builder = BatchBuilder::new();
+        builder.begin(self.session, Sequence::ZERO, Sequence::ZERO);
+        self.asked = Some(Asked {
+            sequence: Sequence::ZERO,
+            request: Request::Write(builder.finish()),
+            operation: None,
+            invoked: now,
+            attempts: 0,
+            attempt_number: 0,
+        });
+        self.attempt(clientele)
+    }
+
+    fn begin(&mut self, now: Time, operation: Operation, clientele: &mut Clientele) -> Wish {
+        let sequence = self.next;
+        self.next = sequence.next();
+        let batch = self.batch(sequence, &operation);
+        let reads = operation.function == qlab_checker::Function::Get;
+        let request = if reads { Request::Read(batch) } else { Request::Write(batch) };
+        self.asked = Some(Asked {
+            sequence,
+            request,
+            operation: Some(operation),
+            invoked: now,
+            attempts: 0,
+            attempt_number: 0,
+        });
+        self.attempt(clientele)
+    }
+
+    fn batch(&self, sequence: Sequence, operation: &Operation) -> Batch {
+        let (key, value, expected) =
+            (operation.key.to_le_bytes(), operation.value.to_le_bytes(), operation.expected.to_le_bytes());
+        let (key, value) = (&key[..], &value[..]);
+        let expected = (operation.expected != ABSENT).then_some(&expected[..]);
+        let command = match operation.function {
+            qlab_checker::Function::Get => Command::Get { key },
+            qlab_checker::Function::Delete => Command::Delete { key },
+            qlab_checker::Function::Cas => Command::CompareAndSet { key, expected, value },
+            _ => Command::Put { key, value },
+        };
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        let mut builder = BatchBuilder::new();
+        // One at a time: whatever came before this one is answered or given up.
+        builder.begin(self.session, sequence, sequence);
+        builder.push_bytes(&bytes);
+        builder.finish()
+    }
+
+    fn attempt(&mut self, clientele: &mut Clientele) -> Wish {
+        let asked = self.asked.as_mut().expect("somebody asks");
+        clientele.attempts += 1;
+        asked.attempts += 1;
+        asked.attempt_number = clientele.attempts;
+        clientele.retries += u64::from(asked.attempts > 1);
+        Wish::Ask {
+            to: self.turns_to,
+            request: asked.request.clone(),
+            patience: PATIENCE,
+            attempt_number: clientele.attempts,
+        }
+    }
+
+    /// An attempt took too long: elsewhere, or never mind.
+    pub(crate) fn on_patience(&mut self, attempt_number: u64, clientele: &mut Clientele) -> Option<Wish> {
+        let asked = self.asked.as_ref().filter(|asked| asked.attempt_number == attempt_number)?;
+        if asked.attempts >= ATTEMPTS_MAX && clientele.may_give_up {
+            self.give_up(clientele);
+            return Some(Wish::Think);
+        }
+        self.turns_to = self.neighbour();
+        Some(self.attempt(clientele))
+    }
+
+    /// Takes one answer of a frame.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Time,
+        answer: &Answer<'_>,
+        clientele: &mut Clientele,
+    ) -> Option<Wish> {
+        if let AnswerBody::Moved(leader) = answer.body {
+            return self.turn_to(leader, clientele);
+        }
+        let asked = self.asked.as_ref()?;
+        if answer.session != self.session || answer.first != asked.sequence {
+            return None;
+        }
+        match answer.body {
+            // Its patience runs on: whoever is busy now is asked again when that ends.
+            AnswerBody::Refused(Refusal::Busy) => None,
+            AnswerBody::Refused(Refusal::NotLeader(leader)) => self.turn_to(leader, clientele),
+            AnswerBody::Written(outcomes) => {
+                let outcome = outcomes.iter().next()?;
+                Some(self.written(now, outcome, clientele))
+            }
+            AnswerBody::Values(values) => {
+                let (status, value) = values.iter().next()?;
+                Some(self.found(now, status, value, clientele))
+            }
+            AnswerBody::Moved(_) => None,
+        }
+    }
+
+    /// Somebody else leads, if it is known who. Asking at once, but not for ever: two may each believe in the other.
+    fn turn_to(&mut self, leader: Option<NodeId>, clientele: &mut Clientele) -> Option<Wish> {
+        let asked = self.asked.as_ref()?;
+        let leader = leader.filter(|leader| *leader != self.turns_to && asked.attempts < ATTEMPTS_MAX)?;
+        self.turns_to = leader;
+        Some(self.attempt(clientele))
+    }
+
+    fn written(&mut self, now: Time, outcome: Outcome, clientele: &mut Clientele) -> Wish {
+        let asked = self.asked.take().expect("looked at it");
+        let Some(operation) = asked.operation else {
+            self.is_open = outcome.status == Outcome::OPENED;
+            return Wish::Think;
+        };
+        match outcome.status {
+            kv::STORED | kv::DELETED | kv::SWAPPED => {
+                self.seen[operation.key as usize] = operation.value;
+                clientele.history.push(operation.during(asked.invoked.0, now.0));
+            }
+            // There was nothing to delete: the key is absent either way.
+            kv::ABSENT => clientele.history.push(operation.during(asked.invoked.0, now.0)),
+            kv::MISMATCH => clientele.history.push(operation.failed_during(asked.invoked.0, now.0)),
+            // Whether it was ever executed is not known.
+            _ => {
+                self.asked = Some(Asked { operation: Some(operation), ..asked });
+                self.give_up(clientele);
+                clientele.expired += 1;
+                self.renew(clientele);
+            }
+        }
+        Wish::Think
+    }
+
+    fn found(&mut self, now: Time, status: u8, value: &[u8], clientele: &mut Clientele) -> Wish {
+        let asked = self.asked.take().expect("looked at it");
+        if let Some(operation) = asked.operation {
+            let read = match (status, value.try_into()) {
+                (kv::ABSENT, _) => ABSENT,
+                (kv::FOUND, Ok(bytes)) => u64::from_le_bytes(bytes),
+                _ => FOREIGN,
+            };
+            self.seen[operation.key as usize] = read;
+            clientele.history.push(Operation { value: read, ..operation }.during(asked.invoked.0, now.0));
+        }
+        Wish::Think
+    }
+
+    /// Whether it took effect will never be known.
+    fn give_up(&mut self, clientele: &mut Clientele) {
+        let Some(asked) = self.asked.take() else { return };
+        if let Some(operation) = asked.operation
+            && operation.function != qlab_checker::Function::Get
+        {
+            clientele.history.push(operation.unknown_since(asked.invoked.0));
+            self.process = clientele.process();
+        }
+        // Half of them go on in the same session, where the request may still be executed late.
+        if self.number.is_multiple_of(2) {
+            self.renew(clientele);
+        }
+        self.turns_to = self.neighbour();
+    }
+
+    /// At the end of the world, what was not answered never will be.
+    pub(crate) fn finish(&mut self, clientele: &mut Clientele) {
+        self.give_up(clientele);
+    }
+
+    fn renew(&mut self, clientele: &mut Clientele) {
+        self.session = clientele.session();
+        self.is_open = false;
+        self.next = Sequence(1);
+    }
+
+    fn neighbour(&self) -> NodeId {
+        NodeId(((usize::from(self.turns_to.0) + 1) % self.nodes) as u16)
+    }
+}

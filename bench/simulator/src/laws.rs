@@ -1,0 +1,84 @@
+//! What must hold, ever: laws across replicas, kept here and not in any replica, and checked after each burst.
+//!
+//! | law | holds for | file |
+//! |---|---|---|
+//! | G1 linearizability | what clients saw | [`g1_linearizability`] |
+//! | G3 exactly once | answers of one request | [`g3_exactly_once`] |
+//! | G5 chain hash | histories that replicas applied | [`g5_chain_hash`] |
+//! | R1 … R16 | Raft | [`raft`] |
+//!
+//! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
+//! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
+//! G7 (senders are who they are) belongs to the transport. G8 (determinism) is a property of worlds: the same seed, the same digest.
+
+pub mod common;
+pub mod g1_linearizability;
+pub mod g3_exactly_once;
+pub mod g5_chain_hash;
+pub mod raft;
+
+use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};
+
+use crate::process::Harvest;
+
+/// A law was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which: its number and name.
+    pub law: &'static str,
+    /// How.
+    pub what: String,
+}
+
+/// The answer of every check.
+pub type Verdict = Result<(), Violation>;
+
+/// A broken law, in a sentence.
+pub(crate) fn broken(law: &'static str, what: impl Into<String>) -> Verdict {
+    Err(Violation { law, what: what.into() })
+}
+
+/// What a law sees of a burst: the replica after it, and what it brought about.
+#[derive(Debug)]
+pub struct Glimpse<'a, P: Protocol> {
+    /// The world's time.
+    pub now: Time,
+    /// Which process.
+    pub process: usize,
+    /// Which replica it is: twins have the same.
+    pub node: NodeId,
+    /// The replica.
+    pub core: &'a P,
+    /// What it brought about.
+    pub harvest: &'a Harvest<P>,
+}
+
+/// The laws of one system. All of them see everything; each says what it needs.
+pub trait Laws<P: Protocol> {
+    /// After each burst, before anything it brought about leaves the process.
+    fn after_burst(&mut self, glimpse: &Glimpse<'_, P>) -> Verdict;
+
+    /// A process's disk holds every record up to `durable`.
+    fn synced(&mut self, _process: usize, _durable: Lsn) {}
+
+    /// A process ended; records that were not synced may be gone.
+    fn ended(&mut self, _process: usize) {}
+
+    /// A process starts again; its journal ends with `last`.
+    fn started(&mut self, _process: usize, _last: Lsn) -> Verdict {
+        Ok(())
+    }
+
+    /// A client asks a query for the first time.
+    fn queried(&mut self, _session: SessionId, _sequence: u64) {}
+}
+
+/// A system without laws of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoLaws;
+
+impl<P: Protocol> Laws<P> for NoLaws {
+    fn after_burst(&mut self, _: &Glimpse<'_, P>) -> Verdict {
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! G3: each request of a session is executed once, so all answers to it are the same.
+
+use std::collections::HashMap;
+
+use qlab_kernel::client::{AnswerBody, answers};
+use qlab_kernel::{Outcome, SessionId};
+
+use super::{Verdict, broken};
+
+const LAW: &str = "G3 exactly once";
+
+/// The outcome of every write, as first answered.
+#[derive(Debug, Default)]
+pub(crate) struct ExactlyOnce {
+    outcomes: HashMap<(SessionId, u64), Outcome>,
+}
+
+impl ExactlyOnce {
+    pub(crate) fn check(&mut self, frame: &[u8]) -> Verdict {
+        for answer in answers(frame) {
+            let answer = answer.expect("replicas send what can be read");
+            let AnswerBody::Written(outcomes) = answer.body else { continue };
+            for (sequence, outcome) in (answer.first.0..).zip(outcomes.iter()) {
+                if !is_final(outcome) {
+                    continue;
+                }
+                let first = *self.outcomes.entry((answer.session, sequence)).or_insert(outcome);
+                if first != outcome {
+                    let session = answer.session;
+                    let what =
+                        format!("request {sequence} of session {session}: first {first:?}, then {outcome:?}");
+                    return broken(LAW, what);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the request was executed, rather than not looked at.
+fn is_final(outcome: Outcome) -> bool {
+    !matches!(outcome.status, Outcome::EXPIRED | Outcome::SETTLED | Outcome::OUT_OF_WINDOW)
+}

@@ -1,0 +1,105 @@
+//! What can be simulated: a protocol, how seeds configure it, and the laws of its own.
+
+use std::time::Duration;
+
+use qlab_kernel::Protocol;
+use qlab_raft::{Config, LeaderWrite, Raft, Reads};
+use qlab_unreplicated::Unreplicated;
+use rand::RngExt;
+use rand_pcg::Pcg32;
+
+use crate::laws::raft::RaftLaws;
+use crate::laws::{Laws, NoLaws};
+
+/// A protocol that can be simulated.
+pub trait Subject: Protocol {
+    /// The laws of its own, beside those of every system.
+    type Laws: Laws<Self>;
+
+    /// A configuration: small windows and images, so that every path is taken often.
+    fn config(chance: &mut Pcg32) -> Self::Config;
+
+    /// The laws of a cluster.
+    fn laws(nodes: usize, config: &Self::Config) -> Self::Laws;
+
+    /// By how much two clocks may run apart, in parts per million.
+    fn clock_drift_ppm(config: &Self::Config) -> u32;
+
+    /// Whether safety rests on clocks, so that none may jump.
+    fn trusts_clocks(config: &Self::Config) -> bool;
+
+    /// How long after healing everything must have come right.
+    fn patience(config: &Self::Config) -> Duration;
+
+    /// How many replicas a world of `drawn` has.
+    fn nodes(drawn: usize) -> usize {
+        drawn
+    }
+}
+
+impl Subject for Raft {
+    type Laws = RaftLaws;
+
+    fn config(chance: &mut Pcg32) -> Config {
+        let mut pick = |choices: &[usize]| choices[chance.random_range(0..choices.len())];
+        Config {
+            window_entries: pick(&[1, 2, 8, 64]),
+            window_bytes: pick(&[100, 1 << 20]),
+            entry_bytes: pick(&[1, 200, 16 << 10]),
+            leader_write: if pick(&[0, 0, 1]) == 1 { LeaderWrite::First } else { LeaderWrite::Parallel },
+            clock_drift_ppm: pick(&[0, 10_000, 300_000]) as u32,
+            reads: if pick(&[0, 1]) == 1 { Reads::Lease } else { Reads::Index },
+            batching: pick(&[0, 1, 1]) == 1,
+            snapshot_log_bytes: pick(&[300, 3_000, 1 << 20]),
+            retained_log_bytes: pick(&[0, 500, 1 << 20]),
+            ..Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, _: &Config) -> RaftLaws {
+        RaftLaws::new(nodes)
+    }
+
+    fn clock_drift_ppm(config: &Config) -> u32 {
+        // ReadIndex rests on no clock at all; clocks that run twice as fast only make elections come early.
+        if config.reads == Reads::Lease { config.clock_drift_ppm } else { 600_000 }
+    }
+
+    fn trusts_clocks(config: &Config) -> bool {
+        config.reads == Reads::Lease
+    }
+
+    fn patience(config: &Config) -> Duration {
+        // Thirty elections: each succeeds with a good chance once the network is calm.
+        config.election_timeout_max * 30
+    }
+}
+
+impl Subject for Unreplicated {
+    type Laws = NoLaws;
+
+    fn config(chance: &mut Pcg32) -> qlab_unreplicated::Config {
+        let snapshot_log_bytes = [300, 3_000, 1 << 20][chance.random_range(0..3)];
+        qlab_unreplicated::Config { snapshot_log_bytes, ..qlab_unreplicated::Config::default() }
+    }
+
+    fn laws(_: usize, _: &qlab_unreplicated::Config) -> NoLaws {
+        NoLaws
+    }
+
+    fn clock_drift_ppm(_: &qlab_unreplicated::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &qlab_unreplicated::Config) -> bool {
+        false
+    }
+
+    fn patience(_: &qlab_unreplicated::Config) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn nodes(_: usize) -> usize {
+        1
+    }
+}
