@@ -27,7 +27,7 @@ pub struct Campaign {
     pub format: u32,
     /// The system.
     pub system: String,
-    /// When it began, UTC.
+    /// When it began, UTC, as in `20261122T120902Z`.
     pub began: String,
     /// The first seed.
     pub seed_from: u64,
@@ -112,7 +112,7 @@ impl Campaign {
     pub fn problems(&self) -> Vec<String> {
         let checks = [
             (self.format == FORMAT, "format is of another version"),
-            (Utc::parse(&self.began).is_some(), "began is no time"),
+            (Utc::parse_compact(&self.began).is_some(), "began is no time"),
             (self.seed_from < self.seed_to, "there are no seeds"),
             (self.worlds <= self.seed_to.saturating_sub(self.seed_from), "more worlds than seeds"),
             (self.messages <= self.events, "more messages than events"),
@@ -249,7 +249,7 @@ mod tests {
         let campaign = campaign("raft", "20260101T000000Z");
         let row = &overview(&[&campaign]).rows[0];
         let values: Vec<&str> = row.iter().map(|entry| &*entry.value).collect();
-        assert_eq!(values, ["raft", "10.0", "2.00", "1.00k", "7.00", "50.0", "0", "200"]);
+        assert_eq!(values, ["raft", "10", "2", "1k", "7", "50", "0", "200"]);
         assert_eq!(coverage(&campaign).rows.len(), 2);
     }
 }

@@ -27,6 +27,13 @@ impl Utc {
         self.to_string().replace(['-', ':'], "")
     }
 
+    /// Reads the form for folder names.
+    pub fn parse_compact(text: &str) -> Option<Self> {
+        let [date, time] = [text.get(..8)?, text.get(8..)?];
+        let parts = [&date[..4], "-", &date[4..6], "-", &date[6..], time.get(..3)?, ":", time.get(3..5)?, ":"];
+        Self::parse(&(parts.concat() + time.get(5..)?))
+    }
+
     /// Reads the form that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let form: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
