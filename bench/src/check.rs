@@ -95,10 +95,10 @@ pub fn text(report: &Report) -> String {
         Verdict::Invalid => "INVALID",
         Verdict::Unknown => "unknown",
     };
-    let Report { operations, unknown_outcomes, keys_by_zones, keys_by_search, .. } = report;
+    let Report { operations, unknown_outcomes, keys_without_search, keys_by_search, .. } = report;
     let mut text = format!(
         "{verdict}: {operations} operations judged, {unknown_outcomes} of unknown outcome in the history; \
-         keys: {keys_by_zones} decided by zones, {keys_by_search} by search"
+         keys: {keys_without_search} decided without search, {keys_by_search} by search"
     );
     for (keys, what) in [(report.keys_violated, "violated"), (report.keys_undecided, "given up undecided")] {
         if keys > 0 {
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             text(&spent),
             "unknown: 0 operations judged, 0 of unknown outcome in the history; \
-             keys: 0 decided by zones, 0 by search, 1 given up undecided\n"
+             keys: 0 decided without search, 0 by search, 1 given up undecided\n"
         );
         let json: serde_json::Value = serde_json::from_str(&json(&spent).unwrap()).unwrap();
         assert_eq!((&json["verdict"], &json["keys_undecided"]), (&"unknown".into(), &1.into()));

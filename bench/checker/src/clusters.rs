@@ -80,13 +80,13 @@ fn accesses(operations: &[Operation]) -> Result<Vec<Access>, Obstacle> {
     let mut accesses = Vec::with_capacity(operations.len());
     for operation in operations {
         let role = match (operation.function, operation.outcome) {
-            (Function::Append, _) => return Err(Obstacle::Uncertain),
             (Function::Get, Outcome::Unknown) | (Function::Cas, Outcome::Fail) => continue,
             (Function::Cas, Outcome::Unknown) if !effected.contains(&operation.value) => continue,
             (Function::Cas, _) if operation.expected == operation.value => return Err(Obstacle::Uncertain),
             (Function::Cas, _) => Role::Cas,
             (Function::Get, _) => Role::Read,
             (Function::Put | Function::Delete, _) => Role::Write,
+            _ => return Err(Obstacle::Uncertain),
         };
         let Operation { value, expected, invoke_ns, complete_ns, .. } = *operation;
         accesses.push(Access { value, expected, invoke_ns, complete_ns, role });

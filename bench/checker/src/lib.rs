@@ -14,6 +14,8 @@
 //!
 //! - **Zones.** If the writer of every value read is certain, which holds when clients write unique values, the reads tell
 //!   almost all of the order, and Gibbons & Korach's zones decide in O(n log n).
+//! - **Levels.** What was read of a set that only grows, or of a list of different elements, forces the order up to choices
+//!   that do not matter; to decide takes one sort.
 //! - **Search.** Everything else goes through the search of Wing & Gong with Lowe's memoisation. It is exponential in
 //!   the worst case and therefore has a budget; a spent budget is the verdict `Unknown`, never `Valid`.
 //!
@@ -27,14 +29,17 @@
 //! | `values` | JSON values as 64-bit ids |
 //! | `history` | the operations of a run, split by key |
 //! | `json_lines` | history files: reading with reasons for refusal, writing |
-//! | `model` | which objects can be judged, and their sequential specifications |
+//! | `model` | which objects can be judged, and which of them are others in disguise |
+//! | `specification` | what the others do when they are used by one client at a time |
 //! | `clusters` | who wrote what was read, if that is certain |
 //! | `zones` | the method for certain writers, with its proof |
+//! | `levels` | the method for sets and lists, with its proof |
 //! | `search` | the general method |
 //! | `timeline` | what remains to be linearized |
 //! | `demand` | what the search must not throw away |
 //! | `configurations` | the memory of the search: the set of configurations seen |
 //! | `shrink` | the reductions that keep a violation honest |
+//! | `explanation` | which operation of a contradiction is impossible, and why |
 //! | `witness` | the contradiction, for people and for files |
 //! | `check` | keys in parallel, verdicts, the report |
 //!
@@ -52,12 +57,15 @@ mod check;
 mod clusters;
 mod configurations;
 mod demand;
+mod explanation;
 mod history;
 mod json_lines;
+mod levels;
 mod model;
 mod operation;
 mod search;
 mod shrink;
+mod specification;
 mod timeline;
 mod values;
 mod witness;

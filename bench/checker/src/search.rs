@@ -12,16 +12,16 @@
 //! - **Unknown outcomes last.** An operation that may never have happened is tried when no completed one leads on.
 //!   Tried in the order of invocation it would be spent at once, to be missed much later.
 //! - **Unknown outcomes nobody saw are left out**, if no operation of the key could have been affected: a put or cas whose
-//!   value no get returned and no cas expects. Taken out of a legal order, it leaves a legal order, unless a failed cas
-//!   or an append was there to notice; then it is kept.
+//!   value no get returned and no cas expects. Taken out of a legal order, it leaves a legal order, unless a failed cas,
+//!   an append or an add was there to notice; then it is kept.
 //! - **No value is replaced that is still needed** and cannot be written again (see [`Demand`]).
 
 use std::collections::HashSet;
 
 use crate::configurations::Configurations;
 use crate::demand::Demand;
-use crate::model::Specification;
 use crate::operation::{Function, Operation};
+use crate::specification::Specification;
 use crate::timeline::{Kind, Timeline};
 
 /// What the search found out.
@@ -89,8 +89,8 @@ impl Seen {
         match operation.function {
             Function::Get if !operation.is_unknown() => _ = self.values.insert(operation.value),
             Function::Cas if !operation.only_observes() => _ = self.values.insert(operation.expected),
-            Function::Cas | Function::Append => self.indirectly = true,
-            Function::Get | Function::Put | Function::Delete => {}
+            Function::Cas | Function::Append | Function::Add => self.indirectly = true,
+            _ => {}
         }
     }
 
@@ -276,8 +276,8 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ValueSpecification;
     use crate::operation::ABSENT;
+    use crate::specification::ValueSpecification;
     use crate::values::Values;
 
     fn found(operations: &[Operation], steps: u64) -> Found {

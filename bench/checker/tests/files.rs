@@ -64,7 +64,12 @@ fn an_event_that_does_not_fit_is_refused() {
 #[test]
 fn values_that_do_not_fit_their_function_are_refused() {
     assert_refused(&event("invoke", "get", "1", 3), "a get carries null when invoked");
-    assert_refused(&event("invoke", "delete", "1", 3), "a delete carries null");
+    assert_refused(&event("invoke", "delete", "1", 3), "the delete must carry null");
+    assert_refused(&event("invoke", "acquire", "1", 3), "the acquire must carry null");
+    assert_refused(
+        &event("invoke", "add", "null", 3),
+        "the add must carry what it adds, which cannot be null",
+    );
     assert_refused(&event("invoke", "cas", "[1]", 3), "a cas carries two values, [expected, new]");
     assert_refused(&event("invoke", "append", "null", 3), "cannot be null");
     assert_refused(&event("invoke", "put", "{}", 3), "a value is a string, a number");
@@ -82,6 +87,8 @@ fn outcomes_are_read_as_they_are_meant() {
         event("fail", "cas", "null", 4),
         event("invoke", "put", "7", 5),
         event("fail", "put", "7", 6),
+        event("invoke", "delete", "null", 6),
+        event("fail", "delete", "null", 6),
         event("invoke", "put", "8", 7),
         event("info", "put", "null", 8),
         event("invoke", "get", "null", 9),
@@ -94,14 +101,15 @@ fn outcomes_are_read_as_they_are_meant() {
     let expected = [
         (Function::Put, Outcome::Ok, 1),
         (Function::Cas, Outcome::Fail, 3),
+        (Function::Put, Outcome::Fail, 5),
         (Function::Put, Outcome::Unknown, 7),
         (Function::Get, Outcome::Ok, 9),
         (Function::Get, Outcome::Unknown, 9),
     ];
     assert_eq!(read, expected);
     let values: Vec<_> = history.operations().iter().map(|o| history.values().value(o.value)).collect();
-    assert_eq!(values, [json!("a"), json!(1.5), json!(8), json!(true), json!(null)]);
-    assert_eq!(history.operations()[4].key, NO_KEY);
+    assert_eq!(values, [json!("a"), json!(1.5), json!(7), json!(8), json!(true), json!(null)]);
+    assert_eq!(history.operations()[5].key, NO_KEY);
 }
 
 #[test]
