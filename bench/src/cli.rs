@@ -141,6 +141,9 @@ pub struct CheckArgs {
     /// Print one JSON object: verdict, operations, witness.
     #[arg(long)]
     pub json: bool,
+    /// Write a page, too, on which the contradiction is drawn.
+    #[arg(long, value_name = "OUT.html")]
+    pub html: Option<PathBuf>,
 }
 
 /// What to do with a journal.

@@ -91,6 +91,22 @@ fn json_carries_the_verdict_the_operations_and_a_list() {
 }
 
 #[test]
+fn a_page_shows_the_contradiction_and_a_valid_history_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.html");
+    let page = |history| {
+        let output = check_file(history, &["--html", path(&out)]);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+        fs::read_to_string(&out).unwrap()
+    };
+    let invalid = page(INVALID);
+    assert!(invalid.starts_with("<!DOCTYPE html>") && invalid.contains("<svg"), "{invalid}");
+    assert!(invalid.contains("Process 3, 30..40 ns: it read null, but could have read 1 only."), "{invalid}");
+    let valid = page(VALID);
+    assert!(valid.contains("<p>valid: 3 operations judged") && !valid.contains("<svg"), "{valid}");
+}
+
+#[test]
 fn a_dash_reads_standard_input() {
     assert_eq!(check(&["-"], VALID).status.code(), Some(0));
     assert_eq!(check(&["-", "--model", "register"], INVALID).status.code(), Some(1));

@@ -105,7 +105,10 @@ fn refuse_unsupported(history: &History, model: Model) -> Result<(), Unsupported
 /// The operations of one key, side by side, as the judges take them.
 fn gather(history: &History, model: Model, by_key: &ByKey, key: usize) -> Vec<Operation> {
     let operations = by_key.places(key).iter().map(|place| history.operations()[*place as usize]);
-    operations.filter_map(|operation| model.lower(operation)).collect()
+    let operations = operations.filter_map(|operation| model.lower(operation)).collect();
+    #[cfg(feature = "mutants")]
+    let operations = crate::mutants::misread(operations);
+    operations
 }
 
 /// Judges the operations of one key.

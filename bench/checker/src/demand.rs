@@ -61,6 +61,8 @@ impl Demand {
     /// Whether linearizing this operation now would leave others without the value that they need.
     pub(crate) fn would_be_unmet(&self, operation: u32) -> bool {
         let Left { need, provide } = self.left[self.present as usize];
+        #[cfg(feature = "mutants")]
+        let provide = if crate::mutants::active("demand: values are written once") { 0 } else { provide };
         let needs_itself = u32::from(self.needed[operation as usize] == self.present);
         let provided = self.provided[operation as usize];
         provided != NONE && provided != self.present && need > needs_itself && provide == 0

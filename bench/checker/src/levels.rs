@@ -72,6 +72,11 @@ fn set_levels(seen: &[Sight]) -> Option<Levels> {
     for Sight { value, elements } in seen {
         let before = levels.of_element.len();
         let known = elements.iter().filter(|element| levels.of_element.contains_key(element)).count();
+        #[cfg(feature = "mutants")]
+        let before = match crate::mutants::active("levels: what is seen need not include what was seen") {
+            true => 0,
+            false => before,
+        };
         if known < before {
             return None;
         }
@@ -146,6 +151,12 @@ impl Levels {
         let Operation { value, invoke_ns, complete_ns, .. } = *operation;
         let (level, floats) = match operation.function {
             Function::Get => (*self.of_sight.get(&value).filter(|_| !operation.is_unknown())?, false),
+            #[cfg(feature = "mutants")]
+            _ if operation.is_unknown()
+                && crate::mutants::active("levels: an add of unknown outcome has no effect") =>
+            {
+                return None;
+            }
             _ if operation.is_unknown() && !is_first => return None,
             _ => (self.of_element.get(&value).copied().unwrap_or(UNSEEN), !is_first),
         };

@@ -41,6 +41,8 @@
 //! | `shrink` | the reductions that keep a violation honest |
 //! | `explanation` | which operation of a contradiction is impossible, and why |
 //! | `witness` | the contradiction, for people and for files |
+//! | `page` | contradictions drawn on an HTML page |
+//! | `mutants` | seeded bugs, switched on by name; only with the feature `mutants` |
 //! | `check` | keys in parallel, verdicts, the report |
 //!
 //! # Trade-offs
@@ -62,7 +64,10 @@ mod history;
 mod json_lines;
 mod levels;
 mod model;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod operation;
+mod page;
 mod search;
 mod shrink;
 mod specification;
@@ -76,5 +81,6 @@ pub use history::{History, OPERATIONS_MAX};
 pub use json_lines::{HistoryError, LINE_BYTES_MAX, read_json_lines, write_json_lines};
 pub use model::{Model, UnknownModel, Unsupported};
 pub use operation::{ABSENT, Function, NEVER_NS, NO_KEY, Operation, Outcome};
+pub use page::{Section, page};
 pub use values::{PLAIN_NUMBER_MAX, Values};
 pub use witness::{Witness, WitnessOperation};

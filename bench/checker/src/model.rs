@@ -74,6 +74,19 @@ impl Model {
         let cas = |expected, value| Some(Operation { function: Function::Cas, expected, value, ..operation });
         let owner = u64::from(operation.process);
         match (self, operation.function) {
+            #[cfg(feature = "mutants")]
+            (Model::Mutex, Function::Release)
+                if crate::mutants::active("model: anyone may release a lock") =>
+            {
+                Some(Operation { function: Function::Delete, ..operation })
+            }
+            #[cfg(feature = "mutants")]
+            (Model::WriteOnce, Function::Put)
+                if operation.outcome == Outcome::Fail
+                    && crate::mutants::active("model: a put that was refused says nothing") =>
+            {
+                None
+            }
             (Model::Mutex, Function::Acquire) => cas(ABSENT, owner),
             (Model::Mutex, Function::Release) => cas(owner, ABSENT),
             (Model::WriteOnce, Function::Put) => cas(ABSENT, operation.value),

@@ -95,6 +95,10 @@ impl Seen {
     }
 
     fn may_notice(&self, unknown: &Operation) -> bool {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::active("search: an unknown outcome has no effect") {
+            return false;
+        }
         !unknown.only_observes() && (self.indirectly || self.values.contains(&unknown.value))
     }
 }
@@ -154,6 +158,10 @@ impl<S: Specification> Search<'_, S> {
                     node = self.timeline.after(node)
                 }
                 Kind::Call => return Some(node),
+                #[cfg(feature = "mutants")]
+                Kind::Return if crate::mutants::active("search: nobody waits for the first return") => {
+                    node = self.timeline.after(node);
+                }
                 Kind::Return => node = self.timeline.first_unknown(),
                 Kind::UnknownCall => return self.is_invoked(node).then_some(node),
                 Kind::End => return None,
@@ -230,6 +238,10 @@ impl<S: Specification> Search<'_, S> {
     fn is_new(&mut self) -> bool {
         self.words.clear();
         self.words.extend([self.state, self.linearized.full as u64]);
+        #[cfg(feature = "mutants")]
+        if crate::mutants::active("search: configurations are told apart by their state") {
+            return self.seen.insert(&self.words);
+        }
         self.words.extend_from_slice(self.linearized.window());
         // Always of the same length, so that no two configurations have the same words.
         self.words.extend_from_slice(&self.effected.words);

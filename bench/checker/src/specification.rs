@@ -77,6 +77,13 @@ impl Specification for ValueSpecification<'_> {
         match operation.function {
             Function::Get => (operation.value == state).then_some(state),
             Function::Put | Function::Delete => Some(operation.value),
+            #[cfg(feature = "mutants")]
+            Function::Cas
+                if operation.only_observes()
+                    && crate::mutants::active("specification: a cas may fail on the expected value") =>
+            {
+                Some(state)
+            }
             Function::Cas if operation.only_observes() => (operation.expected != state).then_some(state),
             Function::Cas => (operation.expected == state).then_some(operation.value),
             Function::Append => Some(self.append(state, operation.value)),
