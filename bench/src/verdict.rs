@@ -129,3 +129,22 @@ fn value(id: u64) -> u64 {
 }
 
 const _: () = assert!(history::NEVER == NEVER_NS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_has_a_page_and_what_has_no_drawing_has_words() {
+        let mut stale = History::default();
+        stale.push(qlab_checker::Operation::put(1, 7, 1).during(0, 1));
+        stale.push(qlab_checker::Operation::get(2, 7, ABSENT).during(2, 3));
+        let report = qlab_checker::check(&stale, Model::Kv, &Options::default()).unwrap();
+        let violated = sum_up(report);
+        assert_eq!(violated.verdict, Verdict::Violated);
+        let page = |judgement| qlab_checker::page("run", &[section("round 1".into(), judgement)]);
+        assert!(page(&violated).contains("<svg"));
+        let odd = Judgement { verdict: Verdict::Violated, ..Judgement::unknown("replicas differ".into()) };
+        assert!(page(&odd).contains("<p>replicas differ</p>"));
+    }
+}

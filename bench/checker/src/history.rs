@@ -58,6 +58,16 @@ impl History {
         other.iter().for_each(|operation| self.push(*operation));
     }
 
+    /// Takes operations that [`push`](Self::push) would take, without a copy; there must be none yet.
+    pub(crate) fn adopt(&mut self, operations: Vec<Operation>) {
+        assert!(
+            self.operations.is_empty() && operations.len() <= OPERATIONS_MAX,
+            "one history is one adoption"
+        );
+        debug_assert!(operations.iter().all(|operation| operation.contradiction().is_none()));
+        self.operations = operations;
+    }
+
     /// The operations, ordered by key: which they are, and where each key ends.
     pub(crate) fn by_key(&self) -> ByKey {
         let mut key_numbers = HashMap::new();

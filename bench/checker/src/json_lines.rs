@@ -280,7 +280,7 @@ impl Events {
     fn finish(mut self) -> History {
         let not_done = |o: &Operation| o.outcome == Outcome::Fail && !o.function.can_fail();
         self.operations.retain(|operation| !not_done(operation));
-        self.history.extend(&self.operations);
+        self.history.adopt(self.operations);
         self.history
     }
 }
@@ -289,17 +289,22 @@ impl Events {
 fn events_in_order(operations: &[Operation]) -> impl Iterator<Item = (u32, bool)> {
     let mut order: Vec<u32> = (0..operations.len() as u32).collect();
     order.sort_by_key(|place| {
-        (operations[*place as usize].invoke_ns, operations[*place as usize].complete_ns)
+        let operation = &operations[*place as usize];
+        (operation.invoke_ns, end_ns(operation))
     });
     let mut events = Vec::with_capacity(2 * order.len());
     for (rank, place) in (0u32..).zip(order) {
         let operation = &operations[place as usize];
-        let end_ns = if operation.is_unknown() { operation.invoke_ns } else { operation.complete_ns };
         events.push((operation.invoke_ns, rank, false, place));
-        events.push((end_ns, rank, true, place));
+        events.push((end_ns(operation), rank, true, place));
     }
     events.sort_unstable();
     events.into_iter().map(|(_, _, completes, place)| (place, completes))
+}
+
+/// When the completing line comes.
+fn end_ns(operation: &Operation) -> u64 {
+    if operation.is_unknown() { operation.invoke_ns } else { operation.complete_ns }
 }
 
 fn event(operation: &Operation, completes: bool, history: &History) -> Event<'static> {
@@ -310,13 +315,12 @@ fn event(operation: &Operation, completes: bool, history: &History) -> Event<'st
         (true, Outcome::Unknown) => EventKind::Info,
     };
     let is_result = operation.function != Function::Get || kind == EventKind::Ok;
-    let end_ns = if operation.is_unknown() { operation.invoke_ns } else { operation.complete_ns };
     Event {
         process: operation.process,
         kind,
         f: Cow::Borrowed(operation.function.name()),
         key: history.values().value(operation.key),
         value: if is_result { value_in_words(operation, history.values()) } else { Value::Null },
-        time: if completes { end_ns } else { operation.invoke_ns },
+        time: if completes { end_ns(operation) } else { operation.invoke_ns },
     }
 }

@@ -1,5 +1,5 @@
 //! Histories for tests and measurements: a simulated store, small random histories, and a judge by brute force.
-#![allow(dead_code, reason = "each test binary and the throughput example use a part")]
+#![allow(dead_code, reason = "each test binary and the benchmark use a part")]
 
 pub(crate) mod brute_force;
 pub(crate) mod small;
@@ -11,6 +11,7 @@ use qlab_checker::{
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use serde_json::Value;
 
 /// A generator whose stream is the same everywhere.
 pub(crate) fn random(seed: u64) -> Pcg64Mcg {
@@ -53,8 +54,9 @@ impl Load {
     }
 }
 
-/// What a linearizable store answers to this load: each operation takes effect at one moment of its interval.
-pub(crate) fn simulate(load: &Load, random: &mut Pcg64Mcg) -> Vec<Operation> {
+/// What a linearizable store answers to this load: each operation takes effect at one moment of its interval. Texts that
+/// appending makes are added to the values.
+pub(crate) fn simulate(load: &Load, values: &mut Values, random: &mut Pcg64Mcg) -> Vec<Operation> {
     let mut clocks = vec![0; load.clients as usize];
     let mut effects: Vec<(u64, usize)> = Vec::with_capacity(load.operations);
     let mut operations = Vec::with_capacity(load.operations);
@@ -73,7 +75,7 @@ pub(crate) fn simulate(load: &Load, random: &mut Pcg64Mcg) -> Vec<Operation> {
     effects.sort_unstable();
     let mut store = HashMap::new();
     for (_, number) in effects {
-        apply(&mut operations[number], &mut store);
+        apply(&mut operations[number], &mut store, values);
     }
     operations
 }
@@ -93,7 +95,7 @@ fn request(load: &Load, client: u32, number: u64, random: &mut Pcg64Mcg) -> Oper
 }
 
 /// Takes effect on the store, and notes what came of it.
-fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>) {
+fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>, values: &mut Values) {
     let state = store.entry(operation.key).or_insert(ABSENT);
     match operation.function {
         Function::Get => operation.value = *state,
@@ -101,7 +103,19 @@ fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>) {
         Function::Cas if *state == operation.expected => *state = operation.value,
         Function::Cas if operation.outcome == Outcome::Ok => operation.outcome = Outcome::Fail,
         Function::Cas => {}
+        Function::Append => {
+            let text = text(&values.value(*state)) + &text(&values.value(operation.value));
+            *state = values.intern(&Value::from(text));
+        }
         other => panic!("the simulated store has no {}", other.name()),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

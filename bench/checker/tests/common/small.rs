@@ -87,7 +87,8 @@ pub(crate) enum Truth {
 
 /// A small history of this kind.
 pub(crate) fn small_history(kind: &Kind, truth: Truth, random: &mut Pcg64Mcg) -> History {
-    let mut maker = Maker { kind, history: History::default(), written: kind.written.clone(), random };
+    let written = kind.written.iter().rev().cloned().collect();
+    let mut maker = Maker { kind, history: History::default(), written, random };
     let mut operations = maker.operations(truth);
     if truth == Truth::Tampered {
         for _ in 0..maker.random.random_range(1..=2) {
@@ -101,7 +102,7 @@ pub(crate) fn small_history(kind: &Kind, truth: Truth, random: &mut Pcg64Mcg) ->
 struct Maker<'a> {
     kind: &'a Kind,
     history: History,
-    /// What is left to be written, if that is unique.
+    /// What is left to be written, if that is unique, the next one last.
     written: Vec<Value>,
     random: &'a mut Pcg64Mcg,
 }
