@@ -31,7 +31,7 @@ const ROWS: [Row; 5] = [
     row("get-put/unique/by search", &[Get, Put], None, Method::Search, 500_000),
     row("get-put/16 values", &[Get, Put], Some(16), Method::Cheapest, 200_000),
     row("get-put-cas-delete/16 values", &[Get, Put, Cas, Delete], Some(16), Method::Cheapest, 200_000),
-    row("get-put-cas-append/16 values", &[Get, Put, Cas, Append], Some(16), Method::Cheapest, 200_000),
+    row("get-put-cas-append/16 values", &[Get, Put, Cas, Append], Some(16), Method::Cheapest, 50_000),
 ];
 
 const fn row(

@@ -104,8 +104,9 @@ fn refuse_unsupported(history: &History, model: Model) -> Result<(), Unsupported
 
 /// The operations of one key, side by side, as the judges take them.
 fn gather(history: &History, model: Model, by_key: &ByKey, key: usize) -> Vec<Operation> {
-    let operations = by_key.places(key).iter().map(|place| history.operations()[*place as usize]);
-    let operations = operations.filter_map(|operation| model.lower(operation)).collect();
+    let places = by_key.places(key);
+    let mut operations = Vec::with_capacity(places.len());
+    operations.extend(places.iter().filter_map(|place| model.lower(history.operations()[*place as usize])));
     #[cfg(feature = "mutants")]
     let operations = crate::mutants::misread(operations);
     operations

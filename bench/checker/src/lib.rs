@@ -53,6 +53,8 @@
 //!   because it timed out.
 //! - The budget is counted in steps of the search and not in seconds, so that a history has the same verdict on every
 //!   machine and on every run.
+//! - The search is at its best where reads tell the values apart. Texts made by appending, with unknown outcomes and many
+//!   clients on one key, can exhaust the budget: the verdict is then `Unknown`.
 //! - Each key is copied while it is judged: one more copy of the largest keys in flight, for a loop without indirection.
 
 mod check;
