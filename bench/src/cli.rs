@@ -152,12 +152,15 @@ pub struct CheckArgs {
     /// A history: JSON lines in real-time order, such as
     /// {"process": 3, "type": "invoke", "f": "put", "key": "k", "value": 1, "time": 17}; - is standard input.
     pub file: PathBuf,
-    /// What each key of the history is: kv, register, cas-register or append.
+    /// What each key of the history is: kv, register, cas-register, append, set, mutex or write-once.
     #[arg(long, default_value_t = Model::Kv)]
     pub model: Model,
     /// Print one JSON object: verdict, operations, witness.
     #[arg(long)]
     pub json: bool,
+    /// Write a page, too, on which the contradiction is drawn.
+    #[arg(long, value_name = "OUT.html")]
+    pub html: Option<PathBuf>,
 }
 
 /// What to do with a journal.
@@ -355,7 +358,7 @@ mod tests {
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));
         assert!(
             refusal("qlab check x --model queue")
-                .contains("choose one of kv, register, cas-register, append")
+                .contains("choose one of kv, register, cas-register, append, set, mutex, write-once")
         );
         assert!(refusal("qlab run --replica 3").contains("--replicas"));
         assert!(refusal("qlab rum").contains("run"));

@@ -157,10 +157,15 @@ fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn check_history(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let report = match check::judge(check::Origin::of(&args.file), args.model) {
+    let origin = check::Origin::of(&args.file);
+    let report = match check::judge(&origin, args.model) {
         Ok(report) => report,
         Err(error) => return usage(&error),
     };
+    if let Some(path) = &args.html {
+        let page = check::page(&report, &origin);
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     print(&if args.json { check::json(&report)? } else { check::text(&report) })?;
     Ok(match report.verdict {
         qlab_checker::Verdict::Valid => ExitCode::SUCCESS,

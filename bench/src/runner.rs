@@ -33,6 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// With faults: clients that are more patient would hide how fast a cluster recovers.
 const FAULT_TIMEOUT: Duration = Duration::from_millis(250);
 const GIVE_UP: Duration = Duration::from_secs(10);
+/// The page in a run's folder on which all its violations are drawn; not there if there are none.
+const VIOLATION_PAGE: &str = "violation.html";
 
 /// What a run came to.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ struct Runner<'a> {
     since: Stopwatch,
     progress: ProgressBar,
     remarks: Vec<String>,
+    /// Those of the page [`VIOLATION_PAGE`].
+    violations: Vec<qlab_checker::Section>,
 }
 
 impl<'a> Runner<'a> {
@@ -105,6 +109,7 @@ impl<'a> Runner<'a> {
             since: Stopwatch::start(),
             progress,
             remarks: Vec::new(),
+            violations: Vec::new(),
         })
     }
 
@@ -152,16 +157,21 @@ impl<'a> Runner<'a> {
         self.writer.append(cell, &row::latencies(cell, recorder, started))?;
         self.writer.append_slices(&row::slices(cell, &measured.outcome))?;
         if cell.verdict == Verdict::Violated {
-            // Whoever doubts the verdict can judge the history again, with `qlab check`.
-            let name =
-                format!("violation-{}-{}-{}.jsonl", cell.round, cell.cell.replace('/', "-"), cell.system);
-            let file = std::fs::File::create(self.writer.dir().join(name))?;
-            qlab_checker::write_json_lines(
-                &verdict::judged(&measured.outcome.history),
-                std::io::BufWriter::new(file),
-            )?;
+            self.keep_violation(cell, measured)?;
         }
         Ok(())
+    }
+
+    /// Whoever doubts the verdict can look at the contradiction, and judge the history again with `qlab check`.
+    fn keep_violation(&mut self, cell: &Cell, measured: &Measurement) -> anyhow::Result<()> {
+        let Cell { round, cell, system, .. } = cell;
+        let name = format!("violation-{round}-{}-{system}.jsonl", cell.replace('/', "-"));
+        let history = std::io::BufWriter::new(std::fs::File::create(self.writer.dir().join(name))?);
+        qlab_checker::write_json_lines(&verdict::judged(&measured.outcome.history), history)?;
+        let heading = format!("round {round}, {cell}, {system}");
+        self.violations.push(verdict::section(heading, &measured.judgement));
+        let page = qlab_checker::page(&format!("Violations: {}", self.plan.name), &self.violations);
+        Ok(std::fs::write(self.writer.dir().join(VIOLATION_PAGE), page)?)
     }
 
     /// Operations per second to offer: `Some(None)` in a closed loop, `None` if the cell referred to has no throughput.
