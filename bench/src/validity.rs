@@ -182,6 +182,7 @@ mod tests {
             used: Vec::new(),
             strikes: strike_late_ns.map(strike).into_iter().collect(),
             judgement: Judgement {
+                witness: None,
                 verdict: Verdict::Linearizable,
                 judged_ops: 1,
                 explanation: String::new(),
