@@ -11,8 +11,11 @@ use tokio::task::JoinHandle;
 
 use crate::target::Event;
 
-/// How long a replica may take to answer a handshake before the next is tried: several round trips around the earth.
-const DIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a dialled replica may take to answer: doubled from the first to the second while none does. A dead one must not hold up
+/// a client that others would serve, and one far away must be reached in the end.
+const DIAL_PATIENCE_MIN: Duration = Duration::from_millis(100);
+/// See [`DIAL_PATIENCE_MIN`].
+const DIAL_PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// Pause before the next one is dialled.
 const REDIAL_PAUSE: Duration = Duration::from_millis(20);
 /// Reports of connections that may wait for the driver; then their readers wait.
@@ -163,16 +166,21 @@ struct Caller<D: Dial> {
 
 impl<D: Dial> Caller<D> {
     async fn call(self, first: usize, places: usize) {
+        let mut patience = DIAL_PATIENCE_MIN;
         for place in (0..places).cycle().skip(first) {
-            match tokio::time::timeout(DIAL_PATIENCE, self.dialer.dial(place)).await {
+            match tokio::time::timeout(patience, self.dialer.dial(place)).await {
                 Ok(Ok((sender, receiver))) => {
+                    patience = DIAL_PATIENCE_MIN;
                     self.report(News::Up { place, sender }).await;
                     let end = self.listen(receiver).await;
                     tracing::debug!(link = self.link, place, %end, "connection ended");
                     self.report(News::Down).await;
                 }
                 Ok(Err(error)) => tracing::debug!(link = self.link, place, %error, "dialled in vain"),
-                Err(_) => tracing::debug!(link = self.link, place, "no answer in time"),
+                Err(_) => {
+                    tracing::debug!(link = self.link, place, "no answer in time");
+                    patience = (patience * 2).min(DIAL_PATIENCE_MAX);
+                }
             }
             tokio::time::sleep(REDIAL_PAUSE).await;
         }

@@ -50,6 +50,11 @@ impl Log {
         self.durable
     }
 
+    /// Bytes of the entries that are not durable here.
+    pub(crate) fn undurable_bytes(&self) -> usize {
+        self.range(self.durable.next(), self.last_index()).map(|entry| entry.batch.len()).sum()
+    }
+
     /// The term at `index`; `None` outside the window.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index { Some(self.base.term) } else { self.get(index).map(|entry| entry.term) }

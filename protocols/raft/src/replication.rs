@@ -103,10 +103,10 @@ impl Raft {
             leader.opening = Some(index);
         }
         let bytes_max = if self.config.batching { self.config.entry_bytes } else { 1 };
-        // No further ahead of the own disk than of the others': a majority may be faster than a leader whose disk is slow.
-        let settled = self.commit.min(self.log.durable());
+        // A majority may be faster than a leader whose disk is slow. It need not wait for that, but may not run away from it.
         while !leader.intake.is_empty()
-            && self.log.last_index().0 - settled.0 < self.config.window_entries as u64
+            && self.log.last_index().0 - self.commit.0 < self.config.window_entries as u64
+            && self.log.undurable_bytes() < self.config.window_bytes
         {
             let batch = leader.intake.pack(bytes_max).expect("something waits");
             append(&mut self.log, self.term, batch, effects);
