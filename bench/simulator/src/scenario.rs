@@ -29,13 +29,13 @@
 //! | `timeout NODE` | the clock moves to the replica's deadline, if it is not past it, and its timer rings |
 //! | `propose NODE KEY VALUE`, `read NODE KEY` | a client of its own asks a replica |
 //! | `deliver [LINKS] [KIND]` | messages in flight arrive: in the order sent, one burst for each receiver |
-//! | `drop`, `duplicate`, `hold`, `release` | the same messages are lost, doubled, kept back, no longer kept back |
+//! | `drop`, `duplicate`, `hold`, `release` | the same messages are lost, copied with the copies kept back, kept back, no longer kept back |
 //! | `sync NODE` | the disk finishes |
 //! | `crash NODE [writing \| torn BYTES]` | the process ends: before its disk was given what waits, after that but unheard, or with the power, after so many bytes |
 //! | `restart NODE [anyway]` | it starts from its disk. No host starts one that ran before from an empty disk; `anyway` does |
 //! | `pause NODE`, `resume NODE` | the process stands still; only its clock goes on |
 //! | `wipe NODE` | the disk of a replica that is down is replaced by an empty one |
-//! | `partition A,B \| C`, `cut LINKS`, `mend LINKS`, `heal` | which links lose everything, also what is in flight and not held |
+//! | `partition A,B \| C`, `cut LINKS`, `mend LINKS`, `heal` | which links lose everything, also what is in flight and not held; who is in no group is in one more |
 //! | `settle` | all that can be delivered and synced is, until nothing is left |
 //! | `yield NODE [TO]` | leadership is to be handed over |
 //! | `expect NODE role\|term\|commit\|applied\|log\|value\|lacks …` | fails unless it is so; who is not there has the role `down` |
@@ -93,7 +93,7 @@ pub enum StoryError {
         what: String,
     },
     /// Something is not as expected: the story is wrong, or the protocol.
-    #[error("{line}: expected {expected}, but it is {found}")]
+    #[error("{line}: expected {expected}; found {found}")]
     Unexpected {
         /// From 1.
         line: usize,

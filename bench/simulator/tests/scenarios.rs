@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 
 use qlab_simulator::scenario::{Performance, perform};
 
+/// All of them, whichever the system.
 fn stories() -> Vec<PathBuf> {
-    let system = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/raft");
-    let mut files: Vec<PathBuf> = fs::read_dir(system).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut files: Vec<PathBuf> = files_in(&all).iter().flat_map(|system| files_in(system)).collect();
     files.sort();
     assert!(!files.is_empty());
     files
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// What is wrong with a story, if anything is.

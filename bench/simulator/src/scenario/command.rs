@@ -92,7 +92,7 @@ pub enum Command {
     /// The story fails unless this is so.
     Expect(Expectation),
     /// Prints something.
-    Show(Subject),
+    Show(Shown),
 }
 
 /// The journal of a replica as if it had run before: entries by their terms.
@@ -113,7 +113,7 @@ pub enum Motion {
     Deliver,
     /// They are lost.
     Drop,
-    /// Each is in flight twice.
+    /// Each is in flight twice; the copy is held.
     Duplicate,
     /// They stay in flight until they are released, whatever is delivered.
     Hold,
@@ -186,7 +186,7 @@ pub enum Answered {
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum Shown {
     /// Everything about a replica, in a line.
     Node(NodeId),
     /// What is in flight.
@@ -265,9 +265,9 @@ impl fmt::Display for Command {
                 to.iter().try_for_each(|to| write!(f, " {to}"))
             }
             Self::Expect(expectation) => write!(f, "expect {expectation}"),
-            Self::Show(Subject::Node(node)) => write!(f, "show {node}"),
-            Self::Show(Subject::Messages) => f.write_str("show messages"),
-            Self::Show(Subject::Log) => f.write_str("show log"),
+            Self::Show(Shown::Node(node)) => write!(f, "show {node}"),
+            Self::Show(Shown::Messages) => f.write_str("show messages"),
+            Self::Show(Shown::Log) => f.write_str("show log"),
         }
     }
 }

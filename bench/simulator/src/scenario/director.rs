@@ -1,7 +1,7 @@
 //! Carries a story's commands out, one after the other.
 
 use super::actor::Actor;
-use super::command::{Command, Expectation, GivenLog, Subject};
+use super::command::{Command, Expectation, GivenLog, Shown};
 use super::script::{self, Line};
 use super::stage::{Stage, Trouble};
 use super::{Difference, Performance, StoryError};
@@ -151,9 +151,9 @@ fn act_on<S: Actor>(stage: &mut Stage<S>, command: &Command) -> Result<(), Troub
         Command::Settle => return stage.settle(),
         Command::Yield { node, to } => return stage.yield_to(*node, *to),
         Command::Expect(expectation) => return expect(stage, expectation),
-        Command::Show(Subject::Node(node)) => return stage.show(*node),
-        Command::Show(Subject::Messages) => stage.show_messages(),
-        Command::Show(Subject::Log) => return stage.show_logs(),
+        Command::Show(Shown::Node(node)) => return stage.show(*node),
+        Command::Show(Shown::Messages) => stage.show_messages(),
+        Command::Show(Shown::Log) => return stage.show_logs(),
     }
     Ok(())
 }

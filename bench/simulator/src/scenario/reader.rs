@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use qlab_kernel::NodeId;
 
-use super::command::{Answered, Command, Crash, Expectation, GivenLog, Links, Motion, Subject};
+use super::command::{Answered, Command, Crash, Expectation, GivenLog, Links, Motion, Shown};
 
 /// Replicas of a story.
 pub const NODES_MAX: usize = 15;
 /// Entries of a log that is given.
 pub const GIVEN_ENTRIES_MAX: usize = 100;
+/// Terms of a log that is given.
+pub const GIVEN_TERM_MAX: u64 = 1_000_000;
 /// How far one command moves a clock.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -115,8 +117,9 @@ impl<'a> Words<'a> {
         let mut terms: Vec<u64> = Vec::new();
         while self.peek(0).is_some_and(|word| word != "in") {
             let term = self.number("the term of an entry, or `in term`")?;
-            if terms.last().is_some_and(|last| *last > term) || term == 0 {
-                return self.fail_back("the terms of entries begin at 1 and never fall".to_owned());
+            if !(terms.last().copied().unwrap_or(1)..=GIVEN_TERM_MAX).contains(&term) {
+                return self
+                    .fail_back("the terms of entries begin at 1 and never fall, up to 1000000".to_owned());
             }
             if terms.len() == GIVEN_ENTRIES_MAX {
                 return self.fail_back(format!("a given log has at most {GIVEN_ENTRIES_MAX} entries"));
@@ -129,7 +132,7 @@ impl<'a> Words<'a> {
         }
         self.exactly("term")?;
         let term = self.number("the replica's term")?;
-        if term < last {
+        if !(last..=GIVEN_TERM_MAX).contains(&term) {
             return self
                 .fail_back(format!("a replica with an entry of term {last} is in that term or a later one"));
         }
@@ -227,13 +230,13 @@ impl<'a> Words<'a> {
         })
     }
 
-    fn subject(&mut self) -> Result<Subject, Unreadable> {
+    fn subject(&mut self) -> Result<Shown, Unreadable> {
         match self.word("a replica, messages or log")? {
-            "messages" => Ok(Subject::Messages),
-            "log" => Ok(Subject::Log),
+            "messages" => Ok(Shown::Messages),
+            "log" => Ok(Shown::Log),
             _ => {
                 self.next -= 1;
-                self.node().map(Subject::Node)
+                self.node().map(Shown::Node)
             }
         }
     }

@@ -1,22 +1,23 @@
 //! The stage: replicas with their clocks and disks, and messages between them. What each method does, the script asked for.
 
+mod disks;
+mod traffic;
+mod view;
+
 use std::time::Duration;
 
 use qlab_journal::FaultDisk;
-use qlab_journal::fault_disk::{Fate, SECTOR_BYTES};
 use qlab_kernel::client::answers;
 use qlab_kernel::{Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
 
-use super::actor::{Actor, Stand};
+use super::actor::Actor;
 use super::clients::Clients;
-use super::command::{Answered, Crash, GivenLog, Links, Motion};
-use super::flight::{Flight, Letter, MESSAGES_MAX};
+use super::command::{Answered, GivenLog};
+use super::flight::Flight;
 use crate::laws::common::Common;
 use crate::laws::{Glimpse, Laws, Verdict, Violation, broken, g1_linearizability};
 use crate::process::{Harvest, Running, furnish};
 
-/// Rounds of deliveries and syncs after which what has not come to rest never will.
-const SETTLE_ROUNDS_MAX: usize = 1000;
 const JOURNAL: &str = "W the journal works";
 
 /// Why a command was not carried out.
@@ -167,195 +168,6 @@ impl<S: Actor> Stage<S> {
         self.burst(node, vec![Input::Yield { to }])
     }
 
-    // Messages.
-
-    /// Does something with the messages on these links, of this kind if it is given.
-    pub(crate) fn move_messages(
-        &mut self,
-        motion: Motion,
-        links: &Links,
-        kind: Option<&str>,
-    ) -> Result<(), Trouble> {
-        if let Some(kind) = kind.filter(|kind| !S::KINDS.contains(kind)) {
-            return Err(Trouble::Impossible(format!(
-                "no message is a {kind:?}; there are {}",
-                S::KINDS.join(", ")
-            )));
-        }
-        let fits = |letter: &Letter<S::Message>| {
-            links.contain(letter.from, letter.to) && kind.is_none_or(|kind| S::kind(&letter.message) == kind)
-        };
-        let replicas = &self.replicas;
-        let count = match motion {
-            Motion::Deliver => {
-                let letters = self.flight.take(|letter| fits(letter) && may_arrive(replicas, letter));
-                let count = letters.len();
-                self.deliver(letters, true)?;
-                count
-            }
-            Motion::Drop => self.flight.take(fits).len(),
-            Motion::Duplicate => self.flight.duplicate(fits),
-            Motion::Hold => self.flight.hold(true, fits),
-            Motion::Release => self.flight.hold(false, fits),
-        };
-        if count == 0 {
-            return Err(Trouble::Impossible("there is no such message in flight".to_owned()));
-        }
-        self.check_flight()
-    }
-
-    /// Messages arrive: what comes to one replica is one burst.
-    fn deliver(&mut self, letters: Vec<Letter<S::Message>>, is_told: bool) -> Result<(), Trouble> {
-        let mut inboxes: Vec<Vec<Input<S::Message>>> = self.replicas.iter().map(|_| Vec::new()).collect();
-        for Letter { from, to, message, .. } in letters {
-            let is_there = self.replicas[usize::from(to.0)].running.is_some();
-            if is_told {
-                let fate = if is_there { "" } else { " (nobody is there)" };
-                self.print(format!("{from} -> {to} {}{fate}", S::describe(&message)));
-            }
-            if is_there {
-                inboxes[usize::from(to.0)].push(Input::Message { from, message });
-            }
-        }
-        for (process, inbox) in inboxes.into_iter().enumerate().filter(|(_, inbox)| !inbox.is_empty()) {
-            self.burst(id(process), inbox)?;
-        }
-        Ok(())
-    }
-
-    /// Groups that hear only themselves. Whoever is named nowhere is a group, together.
-    pub(crate) fn partition(&mut self, groups: &[Vec<NodeId>]) -> Result<(), Trouble> {
-        for node in groups.iter().flatten() {
-            self.place(*node)?;
-        }
-        let group = |node: NodeId| groups.iter().position(|group| group.contains(&node));
-        self.flight.cut(self.nodes(), |from, to| group(from) != group(to));
-        Ok(())
-    }
-
-    /// These links lose everything.
-    pub(crate) fn cut(&mut self, links: &Links) {
-        self.flight.cut(self.nodes(), |from, to| links.contain(from, to));
-    }
-
-    /// They do not any more.
-    pub(crate) fn mend(&mut self, links: &Links) {
-        self.flight.mend(links);
-    }
-
-    /// No link does.
-    pub(crate) fn heal(&mut self) {
-        self.flight.heal();
-    }
-
-    /// Delivers and syncs until there is nothing left to do.
-    pub(crate) fn settle(&mut self) -> Result<(), Trouble> {
-        for _ in 0..SETTLE_ROUNDS_MAX {
-            let replicas = &self.replicas;
-            let letters = self.flight.take(|letter| may_arrive(replicas, letter));
-            let mut is_calm = letters.is_empty();
-            self.deliver(letters, false)?;
-            for process in 0..self.replicas.len() {
-                is_calm &= self.is_idle(process)?;
-            }
-            self.check_flight()?;
-            if is_calm {
-                return Ok(());
-            }
-        }
-        Err(Trouble::Impossible(format!("it does not come to rest in {SETTLE_ROUNDS_MAX} rounds")))
-    }
-
-    /// Lets a replica finish what waits, if anything does; whether nothing did.
-    fn is_idle(&mut self, process: usize) -> Result<bool, Trouble> {
-        let replica = &self.replicas[process];
-        let Some(running) = replica.running.as_ref().filter(|_| !replica.is_paused) else { return Ok(true) };
-        if running.wants_commit() {
-            self.sync(id(process))?;
-        } else if running.is_restless() {
-            self.burst(id(process), Vec::new())?;
-        } else {
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    fn check_flight(&self) -> Result<(), Trouble> {
-        if self.flight.is_too_much() {
-            return Err(Trouble::Impossible(format!("more than {MESSAGES_MAX} messages are in flight")));
-        }
-        Ok(())
-    }
-
-    // Processes and disks.
-
-    /// A replica's disk finishes.
-    pub(crate) fn sync(&mut self, node: NodeId) -> Result<(), Trouble> {
-        let process = self.awake(node)?;
-        let running = self.replicas[process].running.as_mut().expect("it is awake");
-        running.commit().map_err(|error| journal(&error))?;
-        self.laws.synced(process, running.durable());
-        self.burst(node, Vec::new())
-    }
-
-    /// A process ends.
-    pub(crate) fn crash(&mut self, node: NodeId, crash: Crash) -> Result<(), Trouble> {
-        let process = self.place(node)?;
-        let replica = &mut self.replicas[process];
-        let Some(mut running) = replica.running.take() else {
-            return Err(Trouble::Impossible(format!("{node} is down already")));
-        };
-        if crash != Crash::Idle {
-            // The write, but not the sync.
-            replica.disk = std::mem::take(&mut replica.disk).stop_after(1);
-            if !running.wants_commit() || running.commit().is_ok() {
-                return Err(Trouble::Impossible(format!("{node} has nothing to write")));
-            }
-        }
-        let mut kept_bytes = if let Crash::Torn { bytes } = crash { bytes } else { usize::MAX };
-        replica.disk.lose_power(|| torn(&mut kept_bytes));
-        replica.is_paused = false;
-        self.laws.ended(process);
-        Laws::<S>::ended(&mut self.common, process);
-        Ok(())
-    }
-
-    /// It starts again; from an empty disk only if `anyway`.
-    pub(crate) fn restart(&mut self, node: NodeId, anyway: bool) -> Result<(), Trouble> {
-        let process = self.down(node)?;
-        self.answered = Answered::Not;
-        if self.replicas[process].disk.segments().is_empty() && !anyway {
-            self.refuse(format!("{node} does not start: it has run before, but its disk is empty"));
-            return Ok(());
-        }
-        self.start(node, Vec::new())
-    }
-
-    /// Its disk is replaced by an empty one.
-    pub(crate) fn wipe(&mut self, node: NodeId) -> Result<(), Trouble> {
-        let process = self.down(node)?;
-        self.replicas[process].disk = FaultDisk::default();
-        Ok(())
-    }
-
-    /// A process stands still, or goes on.
-    pub(crate) fn set_paused(&mut self, node: NodeId, is_paused: bool) -> Result<(), Trouble> {
-        let process = self.place(node)?;
-        let replica = &mut self.replicas[process];
-        if replica.running.is_none() || replica.is_paused == is_paused {
-            let state = if replica.running.is_none() {
-                "down"
-            } else if is_paused {
-                "paused"
-            } else {
-                "not paused"
-            };
-            return Err(Trouble::Impossible(format!("{node} is {state}")));
-        }
-        replica.is_paused = is_paused;
-        Ok(())
-    }
-
     // A burst, and what it brings about.
 
     fn burst(&mut self, node: NodeId, inputs: Vec<Input<S::Message>>) -> Result<(), Trouble> {
@@ -373,6 +185,7 @@ impl<S: Actor> Stage<S> {
         harvest.events.iter().for_each(|event| self.printed.push(told(node, event)));
         self.judge(node, &harvest)?;
         for Outgoing { to, message, .. } in harvest.released {
+            assert!(S::KINDS.contains(&S::kind(&message)), "every kind of message is listed");
             self.flight.send(node, to, message);
         }
         for (client, frame) in &harvest.answers {
@@ -401,55 +214,6 @@ impl<S: Actor> Stage<S> {
         self.laws.after_burst(&glimpse)
     }
 
-    // What there is to see.
-
-    /// Where a replica stands, and how far it has applied; `None` if it is down.
-    pub(crate) fn stand(&self, node: NodeId) -> Result<Option<(Stand, u64)>, Trouble> {
-        let running = self.replicas[self.place(node)?].running.as_ref();
-        Ok(running.map(|running| (running.core.stand(), running.chain().index.0)))
-    }
-
-    /// What its state machine holds under a key.
-    pub(crate) fn value(&self, node: NodeId, key: &str) -> Result<Option<String>, Trouble> {
-        let running = self.replicas[self.place(node)?].running.as_ref();
-        let value = running.and_then(|running| running.value(key.as_bytes()));
-        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
-    }
-
-    /// How the last request was answered, or the last restart.
-    pub(crate) const fn answered(&self) -> &Answered {
-        &self.answered
-    }
-
-    /// Prints a replica in a line.
-    pub(crate) fn show(&mut self, node: NodeId) -> Result<(), Trouble> {
-        let line = match self.stand(node)? {
-            Some((Stand { role, term, commit, log }, applied)) => {
-                format!("{node} {role} in term {term}, commit {commit}, applied {applied}, log {log}")
-            }
-            None => format!("{node} down"),
-        };
-        self.print(line);
-        Ok(())
-    }
-
-    /// Prints everybody's log.
-    pub(crate) fn show_logs(&mut self) -> Result<(), Trouble> {
-        for process in 0..self.replicas.len() {
-            let log = self.stand(id(process))?.map_or("down".to_owned(), |(stand, _)| stand.log);
-            self.print(format!("{process}: {log}").trim_end().to_owned());
-        }
-        Ok(())
-    }
-
-    /// Prints what is in flight.
-    pub(crate) fn show_messages(&mut self) {
-        for Letter { from, to, is_held, message } in self.flight.iter() {
-            let held = if *is_held { " (held)" } else { "" };
-            self.printed.push(format!("{from} -> {to} {}{held}", S::describe(message)));
-        }
-    }
-
     fn print(&mut self, line: String) {
         self.printed.push(line);
     }
@@ -457,10 +221,6 @@ impl<S: Actor> Stage<S> {
     fn refuse(&mut self, line: String) {
         self.answered = Answered::Refused;
         self.print(line);
-    }
-
-    fn nodes(&self) -> u16 {
-        u16::try_from(self.replicas.len()).expect("a story has few replicas")
     }
 
     fn place(&self, node: NodeId) -> Result<usize, Trouble> {
@@ -494,22 +254,6 @@ impl<S: Actor> Stage<S> {
 
 fn id(process: usize) -> NodeId {
     NodeId(u16::try_from(process).expect("a story has few replicas"))
-}
-
-/// Whether nobody keeps a message back, and its receiver is not standing still.
-fn may_arrive<S: Actor>(replicas: &[Replica<S>], letter: &Letter<S::Message>) -> bool {
-    !letter.is_held && !replicas[usize::from(letter.to.0)].is_paused
-}
-
-/// The fate of the next sector of a write of which the first bytes are kept.
-fn torn(kept_bytes: &mut usize) -> Fate {
-    let bytes = (*kept_bytes).min(SECTOR_BYTES);
-    *kept_bytes -= bytes;
-    match bytes {
-        0 => Fate::Lost,
-        SECTOR_BYTES => Fate::Kept,
-        bytes => Fate::Torn { bytes },
-    }
 }
 
 fn journal(error: &qlab_journal::JournalError) -> Trouble {
