@@ -19,8 +19,6 @@ pub(crate) fn given_entry(index: u64, term: u64) -> Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     asked: Vec<Asked>,
-    /// Keys and values by number, for the judge.
-    names: Vec<String>,
     /// What may have been written before the story began.
     given: Vec<(String, String)>,
     /// Moments at which something was asked or answered.
@@ -93,53 +91,55 @@ impl Clients {
         Some(says)
     }
 
-    /// What all of them saw so far; what was not answered may have happened.
-    pub(crate) fn history(&mut self) -> History {
+    /// What all of them saw so far; what was not answered may have happened, what was refused must not have.
+    pub(crate) fn history(&self) -> History {
+        let mut names = Names::default();
         let mut history = History::default();
-        for (key, value) in self.given.clone() {
-            let (key, value) = (self.number(&key), self.number(&value));
-            history.push(Operation::put(0, key, value).unknown_since(0));
+        for (key, value) in &self.given {
+            history.push(Operation::put(0, names.number(key), names.number(value)).unknown_since(0));
         }
-        for number in 0..self.asked.len() {
-            if let Some(operation) = self.operation(number) {
-                history.push(operation);
-            }
+        for (process, asked) in (1..).zip(&self.asked) {
+            asked.operation(process, &mut names).into_iter().for_each(|operation| history.push(operation));
         }
         history
-    }
-
-    fn operation(&mut self, number: usize) -> Option<Operation> {
-        let process = u32::try_from(number).expect("stories are short") + 1;
-        let Asked { key, value, at_ns, answered, answered_at_ns } = &self.asked[number];
-        let (key, value, answered) = (key.clone(), value.clone(), answered.clone());
-        let (at_ns, until_ns) = (*at_ns, *answered_at_ns);
-        let key = self.number(&key);
-        match (value, answered) {
-            (Some(value), Answered::Written) => {
-                Some(Operation::put(process, key, self.number(&value)).during(at_ns, until_ns))
-            }
-            // Whoever is told that nobody takes it may still find it done.
-            (Some(value), _) => Some(Operation::put(process, key, self.number(&value)).unknown_since(at_ns)),
-            (None, Answered::Found(value)) => {
-                Some(Operation::get(process, key, self.number(&value)).during(at_ns, until_ns))
-            }
-            (None, Answered::Absent) => Some(Operation::get(process, key, ABSENT).during(at_ns, until_ns)),
-            (None, _) => None,
-        }
-    }
-
-    fn number(&mut self, name: &str) -> u64 {
-        let known = self.names.iter().position(|known| known == name);
-        let place = known.unwrap_or_else(|| {
-            self.names.push(name.to_owned());
-            self.names.len() - 1
-        });
-        place as u64
     }
 
     fn tick(&mut self) -> u64 {
         self.now_ns += 1;
         self.now_ns
+    }
+}
+
+impl Asked {
+    fn operation<'a>(&'a self, process: u32, names: &mut Names<'a>) -> Option<Operation> {
+        let key = names.number(&self.key);
+        let (operation, is_done) = match (&self.value, &self.answered) {
+            (Some(value), Answered::Written) => (Operation::put(process, key, names.number(value)), true),
+            (Some(value), Answered::Not) => (Operation::put(process, key, names.number(value)), false),
+            (None, Answered::Found(value)) => (Operation::get(process, key, names.number(value)), true),
+            (None, Answered::Absent) => (Operation::get(process, key, ABSENT), true),
+            _ => return None,
+        };
+        Some(if is_done {
+            operation.during(self.at_ns, self.answered_at_ns)
+        } else {
+            operation.unknown_since(self.at_ns)
+        })
+    }
+}
+
+/// Keys and values by number, as the judge wants them.
+#[derive(Default)]
+struct Names<'a>(Vec<&'a str>);
+
+impl<'a> Names<'a> {
+    fn number(&mut self, name: &'a str) -> u64 {
+        let known = self.0.iter().position(|known| *known == name);
+        let place = known.unwrap_or_else(|| {
+            self.0.push(name);
+            self.0.len() - 1
+        });
+        place as u64
     }
 }
 

@@ -43,39 +43,39 @@ impl<S: Actor> Director<S> {
     /// Carries a command out; what it prints.
     fn carry_out(&mut self, line: usize, command: &Command) -> Result<Vec<String>, StoryError> {
         if self.has_ended {
-            return Err(StoryError::Impossible {
-                line,
-                what: "a story ends where a law is broken".to_owned(),
-            });
+            let what = "a story ends where a law is broken".to_owned();
+            return Err(StoryError::Impossible { line, what });
         }
         if let Some((_, violation)) = &self.broken {
             self.has_ended = is_expected(command, violation);
             self.finish()?;
             return Ok(Vec::new());
         }
-        let result = catch(|| self.act(command)).unwrap_or_else(|said| {
+        let result = self.act_or_panic(command);
+        let stage = self.stage.as_mut();
+        let mut printed = stage.map(|stage| std::mem::take(&mut stage.printed)).unwrap_or_default();
+        match result {
+            Ok(()) => {}
+            Err(Trouble::Impossible(what)) => return Err(StoryError::Impossible { line, what }),
+            Err(Trouble::Unexpected { expected, found }) => {
+                return Err(StoryError::Unexpected { line, expected, found });
+            }
+            Err(Trouble::Broken(violation)) => {
+                let what = violation.what.lines().next().unwrap_or_default();
+                printed.push(format!("BROKEN {}: {what}", violation.law));
+                self.broken = Some((line, violation));
+            }
+        }
+        Ok(printed)
+    }
+
+    /// A panic is a broken law, too.
+    fn act_or_panic(&mut self, command: &Command) -> Result<(), Trouble> {
+        catch(|| self.act(command)).unwrap_or_else(|said| {
             // Its first line says where in the code: stories do not depend on that.
             let what = said.lines().nth(1).unwrap_or_default().to_owned();
             Err(Trouble::Broken(Violation { law: PANIC, what }))
-        });
-        let mut printed =
-            self.stage.as_mut().map(|stage| std::mem::take(&mut stage.printed)).unwrap_or_default();
-        match result {
-            Ok(()) => Ok(printed),
-            Err(Trouble::Impossible(what)) => Err(StoryError::Impossible { line, what }),
-            Err(Trouble::Unexpected { expected, found }) => {
-                Err(StoryError::Unexpected { line, expected, found })
-            }
-            Err(Trouble::Broken(violation)) => {
-                printed.push(format!(
-                    "BROKEN {}: {}",
-                    violation.law,
-                    violation.what.lines().next().unwrap_or_default()
-                ));
-                self.broken = Some((line, violation));
-                Ok(printed)
-            }
-        }
+        })
     }
 
     /// A law that was broken must have been expected.
@@ -141,8 +141,8 @@ fn act_on<S: Actor>(stage: &mut Stage<S>, command: &Command) -> Result<(), Troub
         Command::Sync(node) => return stage.sync(*node),
         Command::Crash { node, crash } => return stage.crash(*node, *crash),
         Command::Restart { node, anyway } => return stage.restart(*node, *anyway),
-        Command::Pause(node) => return stage.set_paused(*node, true),
-        Command::Resume(node) => return stage.set_paused(*node, false),
+        Command::Pause(node) => return stage.pause(*node),
+        Command::Resume(node) => return stage.resume(*node),
         Command::Wipe(node) => return stage.wipe(*node),
         Command::Partition(groups) => return stage.partition(groups),
         Command::Cut(links) => stage.cut(links),

@@ -60,22 +60,20 @@ impl<S: Actor> Stage<S> {
         Ok(())
     }
 
-    /// A process stands still, or goes on.
-    pub(crate) fn set_paused(&mut self, node: NodeId, is_paused: bool) -> Result<(), Trouble> {
-        let process = self.place(node)?;
-        let replica = &mut self.replicas[process];
-        if replica.running.is_none() || replica.is_paused == is_paused {
-            let state = if replica.running.is_none() {
-                "down"
-            } else if is_paused {
-                "paused"
-            } else {
-                "not paused"
-            };
-            return Err(Trouble::Impossible(format!("{node} is {state}")));
-        }
-        replica.is_paused = is_paused;
+    /// A process stands still.
+    pub(crate) fn pause(&mut self, node: NodeId) -> Result<(), Trouble> {
+        let process = self.awake(node)?;
+        self.replicas[process].is_paused = true;
         Ok(())
+    }
+
+    /// It goes on.
+    pub(crate) fn resume(&mut self, node: NodeId) -> Result<(), Trouble> {
+        let process = self.place(node)?;
+        if std::mem::take(&mut self.replicas[process].is_paused) {
+            return Ok(());
+        }
+        Err(Trouble::Impossible(format!("{node} is not paused")))
     }
 }
 

@@ -98,7 +98,7 @@ impl<S: Actor> Stage<S> {
             let mut is_calm = letters.is_empty();
             self.deliver(letters, false)?;
             for process in 0..self.replicas.len() {
-                is_calm &= self.is_idle(process)?;
+                is_calm &= !self.finish_what_waits(process)?;
             }
             self.check_flight()?;
             if is_calm {
@@ -108,18 +108,18 @@ impl<S: Actor> Stage<S> {
         Err(Trouble::Impossible(format!("it does not come to rest in {SETTLE_ROUNDS_MAX} rounds")))
     }
 
-    /// Lets a replica finish what waits, if anything does; whether nothing did.
-    fn is_idle(&mut self, process: usize) -> Result<bool, Trouble> {
+    /// Lets a replica finish what waits for its disk or for its next burst; whether anything did.
+    fn finish_what_waits(&mut self, process: usize) -> Result<bool, Trouble> {
         let replica = &self.replicas[process];
-        let Some(running) = replica.running.as_ref().filter(|_| !replica.is_paused) else { return Ok(true) };
+        let Some(running) = replica.running.as_ref().filter(|_| !replica.is_paused) else { return Ok(false) };
         if running.wants_commit() {
             self.sync(id(process))?;
         } else if running.is_restless() {
             self.burst(id(process), Vec::new())?;
         } else {
-            return Ok(true);
+            return Ok(false);
         }
-        Ok(false)
+        Ok(true)
     }
 
     fn check_flight(&self) -> Result<(), Trouble> {
