@@ -111,15 +111,13 @@ fn place(place: Place) -> String {
     format!("{}@{}", place.index, place.term)
 }
 
-/// The terms of the entries; what is not in memory any more, as a range of indices.
+/// The terms of the entries, after the range of those that an image has replaced.
 fn log(raft: &Raft) -> String {
-    let last = raft.last().index;
-    let held = |index: &Index| index.0 > 0 && raft.term_at(*index).is_some();
-    let base = (0..last.0).rev().map(Index).find(|index| !held(index)).unwrap_or_default();
-    // The window's base has a term, but no entry.
-    let base = if base.0 > 0 { base.next() } else { base };
-    let gone = (base.0 > 0).then(|| format!("[1-{base}]"));
-    let terms =
-        (base.0 + 1..=last.0).filter_map(|index| raft.term_at(Index(index))).map(|term| term.to_string());
-    gone.into_iter().chain(terms).collect::<Vec<_>>().join(" ")
+    let last = raft.last().index.0;
+    let is_known = |index: &u64| raft.term_at(Index(*index)).is_some();
+    // The place just before the first entry is known, too.
+    let base = (0..=last).rev().take_while(is_known).last().unwrap_or(last);
+    let replaced = (base > 0).then(|| format!("[1-{base}]"));
+    let terms = (base + 1..=last).filter_map(|index| raft.term_at(Index(index))).map(|term| term.to_string());
+    replaced.into_iter().chain(terms).collect::<Vec<_>>().join(" ")
 }

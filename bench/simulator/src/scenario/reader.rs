@@ -84,7 +84,7 @@ impl<'a> Words<'a> {
             "settle" => Command::Settle,
             "yield" => Command::Yield { node: self.node()?, to: self.node_if_any()? },
             "expect" => Command::Expect(self.expectation()?),
-            "show" => Command::Show(self.subject()?),
+            "show" => Command::Show(self.shown()?),
             other => return self.fail_back(format!("{other:?} is no command; there are {COMMANDS}")),
         })
     }
@@ -230,7 +230,7 @@ impl<'a> Words<'a> {
         })
     }
 
-    fn subject(&mut self) -> Result<Shown, Unreadable> {
+    fn shown(&mut self) -> Result<Shown, Unreadable> {
         match self.word("a replica, messages or log")? {
             "messages" => Ok(Shown::Messages),
             "log" => Ok(Shown::Log),
