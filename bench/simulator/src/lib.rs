@@ -16,6 +16,7 @@
 //! | [`byzantine`] | replicas that lie: wrappers around the effects of a correct one |
 //! | [`campaign`] | many seeds in parallel; failing ones are cut down |
 //! | [`marks`] | whether a campaign went where it was to go |
+//! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
 //! | `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
@@ -40,6 +41,7 @@ mod network;
 mod panics;
 pub mod process;
 pub mod pump;
+pub mod scenario;
 pub mod schedule;
 mod shrink;
 mod story;

@@ -11,7 +11,7 @@ use qlab_kernel::{
     Commit, Effects, Event, Index, Input, Lsn, NodeId, Outgoing, Protocol, Refused, Request, Seat, SessionId,
     Ticket, Time, Wire,
 };
-use qlab_machines::{Kv, Service};
+use qlab_machines::{Command, Kv, Machine as _, Service, kv};
 
 use crate::desk::{ClientNumber, Desk};
 
@@ -152,24 +152,28 @@ impl<P: Protocol> Running<P> {
         tamper: impl FnOnce(&mut Effects<P>),
         harvest: &mut Harvest<P>,
     ) -> Result<(), JournalError> {
-        for input in std::mem::take(&mut self.next) {
-            self.core.step(now, input, &mut self.effects);
-        }
-        if self.journal.durable() > self.told {
-            self.told = self.journal.durable();
-            self.open_gate(harvest);
-            self.core.step(now, Input::Durable(self.told), &mut self.effects);
-        }
+        self.catch_up(now, harvest);
         for input in inputs {
             self.take_in(now, input);
         }
         if self.core.deadline().is_some_and(|deadline| deadline <= now) {
             self.core.step(now, Input::Timeout, &mut self.effects);
         }
-        self.core.flush(now, &mut self.effects);
-        self.core.check();
-        tamper(&mut self.effects);
-        self.carry_out(harvest)
+        self.conclude(now, tamper, harvest)
+    }
+
+    /// The same, but no timer rings: who wants that says so by an input.
+    pub(crate) fn burst_without_timer(
+        &mut self,
+        now: Time,
+        inputs: impl Iterator<Item = Input<P::Message>>,
+        harvest: &mut Harvest<P>,
+    ) -> Result<(), JournalError> {
+        self.catch_up(now, harvest);
+        for input in inputs {
+            self.take_in(now, input);
+        }
+        self.conclude(now, |_| {}, harvest)
     }
 
     /// Makes everything durable that was persisted so far.
@@ -196,6 +200,38 @@ impl<P: Protocol> Running<P> {
     /// How far it has applied, and the hash up to there.
     pub(crate) const fn chain(&self) -> qlab_kernel::Chain {
         self.service.chain()
+    }
+
+    /// What the state machine holds under a key.
+    pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut query = Vec::new();
+        Command::Get { key }.encode(&mut query);
+        let value = self.service.machine().query(&query);
+        (value.status == kv::FOUND).then(|| value.bytes.into_owned())
+    }
+
+    /// Steps what has happened since the last burst without anybody's doing: images that were made, records that are durable.
+    fn catch_up(&mut self, now: Time, harvest: &mut Harvest<P>) {
+        for input in std::mem::take(&mut self.next) {
+            self.core.step(now, input, &mut self.effects);
+        }
+        if self.journal.durable() > self.told {
+            self.told = self.journal.durable();
+            self.open_gate(harvest);
+            self.core.step(now, Input::Durable(self.told), &mut self.effects);
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        now: Time,
+        tamper: impl FnOnce(&mut Effects<P>),
+        harvest: &mut Harvest<P>,
+    ) -> Result<(), JournalError> {
+        self.core.flush(now, &mut self.effects);
+        self.core.check();
+        tamper(&mut self.effects);
+        self.carry_out(harvest)
     }
 
     fn take_in(&mut self, now: Time, input: Input<P::Message>) {
@@ -259,6 +295,19 @@ impl<P: Protocol> Running<P> {
 fn options(node: NodeId) -> JournalOptions {
     let identity = Identity { cluster: CLUSTER, node };
     JournalOptions { segment_bytes: SEGMENT_BYTES, ..JournalOptions::new(identity) }
+}
+
+/// Writes records to an empty disk, as if the replica had run before.
+pub(crate) fn furnish<R: Wire>(
+    node: NodeId,
+    disk: FaultDisk,
+    records: &[(Lsn, R)],
+) -> Result<(), JournalError> {
+    let (mut journal, _) = Journal::open(disk, options(node))?;
+    for (lsn, record) in records {
+        journal.append(*lsn, record)?;
+    }
+    journal.commit().map(drop)
 }
 
 /// Whether a replica would start from this disk.

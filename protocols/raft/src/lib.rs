@@ -168,6 +168,17 @@ impl Raft {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// What this replica is at the moment: `follower`, `pre-candidate`, `candidate` or `leader`.
+    #[must_use]
+    pub const fn role(&self) -> &'static str {
+        match self.role {
+            Role::Follower => "follower",
+            Role::PreCandidate { .. } => "pre-candidate",
+            Role::Candidate { .. } => "candidate",
+            Role::Leader(_) => "leader",
+        }
+    }
+
     /// The last committed index this replica knows of.
     #[must_use]
     pub const fn commit_index(&self) -> Index {

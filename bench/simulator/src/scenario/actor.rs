@@ -1,0 +1,40 @@
+//! What a protocol tells the stage about itself, as text.
+
+use qlab_kernel::{Index, Term};
+
+use super::command::GivenLog;
+use crate::subject::Subject;
+
+/// A protocol that can act in a story.
+pub trait Actor: Subject<Config: Default> {
+    /// The kinds of messages, by the words that a script picks them with.
+    const KINDS: &'static [&'static str];
+
+    /// Sets an option of a configuration, and checks it. The error says what is wrong, and which options there are.
+    fn configure(config: &mut Self::Config, option: &str, value: &str) -> Result<(), String>;
+
+    /// The records of a replica whose log is as given; an entry's batch is made by `clients::given_entry`.
+    fn records(given: &GivenLog) -> Vec<Self::Record>;
+
+    /// Where a replica stands.
+    fn stand(&self) -> Stand;
+
+    /// One of [`KINDS`](Self::KINDS).
+    fn kind(message: &Self::Message) -> &'static str;
+
+    /// What a message says, its kind first.
+    fn describe(message: &Self::Message) -> String;
+}
+
+/// Where a replica stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// What it is at the moment: a word.
+    pub role: &'static str,
+    /// Its term, view or ballot.
+    pub term: Term,
+    /// The last index that it knows to be committed.
+    pub commit: Index,
+    /// Its log: a word for each entry, and one for what an image has replaced.
+    pub log: String,
+}
