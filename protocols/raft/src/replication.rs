@@ -509,7 +509,8 @@ impl Peer {
         if received != std::mem::replace(&mut self.received, received) {
             self.progress_at = now;
         }
-        let stalled = round > self.sent_round && now >= self.progress_at + patience;
+        let asked_nothing = round > self.sent_round;
+        let stalled = asked_nothing && now >= self.progress_at + patience;
         match &mut self.phase {
             // Nothing has come for a while although something is on its way: it was lost. Receipt is compared,
             // not durability, so that a slow disk is not taken for a lossy network; where all was received, it is asked
@@ -526,6 +527,11 @@ impl Peer {
                 } else {
                     self.question_due = true;
                 }
+            }
+            // It restarted, and has forgotten how far its log is ours. Where nothing else is on its way, nothing else would
+            // remind it, and it would not execute what is committed before the next write.
+            Phase::Stream if asked_nothing && self.in_flight.is_empty() && received < self.matched => {
+                self.question_due = true;
             }
             Phase::Probe { .. } | Phase::Stream => {}
             // The image is there; only the word of it was lost.
