@@ -45,9 +45,6 @@ impl Raft {
                 }
                 _ => {}
             }
-            mutant!("raft: acknowledgements of an earlier term count", {
-                return matches!(message, Message::Matched { .. });
-            });
             mutant!("raft: heartbeat answers of an earlier term count", {
                 return matches!(message, Message::HeartbeatReply { .. });
             });
@@ -121,7 +118,6 @@ impl Raft {
         let ours = self.log.last();
         let up_to_date = (last.term, last.index) >= (ours.term, ours.index);
         let up_to_date = mutant!(up_to_date, "raft: any log gets votes", true);
-        let up_to_date = mutant!(up_to_date, "raft: a longer log gets votes", last.index >= ours.index);
         if ballot == Ballot::Pre {
             let granted = up_to_date && term > self.term && !self.has_leader(now);
             let term = if granted { term } else { self.term };
