@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-use qlab_kernel::Protocol as _;
 use qlab_raft::Raft;
 use qlab_simulator::campaign as campaigns;
 use qlab_simulator::{Choice, Setup, Subject, Summary, attempt, campaign};
