@@ -25,8 +25,9 @@ mod switch {
 #[cfg(feature = "mutants")]
 pub use switch::{activate, active};
 
-/// A seeded bug: `mutant!(right, "place: what is wrong", wrong)` is the right value unless that mutant is on, and
-/// `mutant!("place: what is wrong", { … })` does something wrong if it is.
+/// A seeded bug. `mutant!(right, "place: what is wrong", wrong)` is the right value unless that mutant is on; if it is,
+/// `mutant!("place: what is wrong", variable = wrong)` replaces a value, and `mutant!("place: what is wrong", { … })` does
+/// something wrong.
 ///
 /// Whether bugs are compiled at all is the kernel's feature, whichever crate they stand in.
 #[cfg(feature = "mutants")]
@@ -34,6 +35,9 @@ pub use switch::{activate, active};
 macro_rules! mutant {
     ($name:literal, $wrong:block) => {
         if $crate::mutants::active($name) $wrong
+    };
+    ($name:literal, $variable:ident = $wrong:expr) => {
+        let $variable = if $crate::mutants::active($name) { $wrong } else { $variable };
     };
     ($right:expr, $name:literal, $wrong:expr) => {
         if $crate::mutants::active($name) { $wrong } else { $right }
@@ -45,6 +49,7 @@ macro_rules! mutant {
 #[macro_export]
 macro_rules! mutant {
     ($name:literal, $wrong:block) => {};
+    ($name:literal, $variable:ident = $wrong:expr) => {};
     ($right:expr, $name:literal, $wrong:expr) => {
         $right
     };

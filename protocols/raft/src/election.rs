@@ -117,7 +117,7 @@ impl Raft {
         // Raft §5.4.1: only a log that is at least as up to date can hold everything committed.
         let ours = self.log.last();
         let up_to_date = (last.term, last.index) >= (ours.term, ours.index);
-        let up_to_date = mutant!(up_to_date, "raft: any log gets votes", true);
+        mutant!("raft: any log gets votes", up_to_date = true);
         if ballot == Ballot::Pre {
             let granted = up_to_date && term > self.term && !self.has_leader(now);
             let term = if granted { term } else { self.term };
@@ -127,7 +127,7 @@ impl Raft {
         // Also in a term learned otherwise, a vote must not shorten the lease of a leader heard just now.
         let patient = ballot == Ballot::Transfer || !self.has_leader(now);
         let free = self.voted_for.is_none_or(|voted| voted == from);
-        let free = mutant!(free, "raft: everybody gets a vote", true);
+        mutant!("raft: everybody gets a vote", free = true);
         let granted = up_to_date && patient && free;
         if granted {
             if self.voted_for.is_none() {

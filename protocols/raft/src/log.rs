@@ -58,8 +58,7 @@ impl Log {
     /// Whether `place` is a place of this log. Before the base everything is committed, and so the same everywhere.
     pub(crate) fn holds(&self, place: Place) -> bool {
         let same_term = self.term_at(place.index) == Some(place.term);
-        let same_term =
-            mutant!(same_term, "raft: places match by index alone", place.index <= self.last_index());
+        mutant!("raft: places match by index alone", same_term = place.index <= self.last_index());
         place.index < self.base.index || same_term
     }
 

@@ -55,7 +55,7 @@ impl Raft {
         assert_eq!(self.applied, self.commit, "reads come after everything committed is applied");
         let by_lease = self.config.reads == Reads::Lease && leader.reads.has_lease(now, self.config.lease());
         let sure_up_to = if by_lease { u64::MAX } else { answered };
-        let sure_up_to = mutant!(sure_up_to, "raft: reads are not confirmed", u64::MAX);
+        mutant!("raft: reads are not confirmed", sure_up_to = u64::MAX);
         leader.reads.answer(sure_up_to, effects);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn recover(
     }
     // Replicas make their images at different times: while one is busy with its own, the others are a majority.
     let head_start_bytes = config.snapshot_log_bytes / seat.members.len() * usize::from(seat.me.0);
-    let voted_for = mutant!(voted_for, "raft: a restart forgets its vote", None);
+    mutant!("raft: a restart forgets its vote", voted_for = None);
     let commit = mutant!(start, "raft: a restart takes its whole log for committed", log.last_index());
     let mut raft = Raft {
         seat,

@@ -92,10 +92,10 @@ impl Raft {
     pub(crate) fn advance_commit(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let own = self.log.durable();
-        let own = mutant!(own, "raft: a leader counts itself before its disk", self.log.last_index());
+        mutant!("raft: a leader counts itself before its disk", own = self.log.last_index());
         let on_majority = leader.majority_of(own, self.seat.members, |peer| peer.matched);
         let of_own_term = self.log.term_at(on_majority) == Some(self.term);
-        let of_own_term = mutant!(of_own_term, "raft: entries of earlier terms are counted", true);
+        mutant!("raft: entries of earlier terms are counted", of_own_term = true);
         if on_majority > self.commit && of_own_term {
             self.commit = on_majority;
         }
@@ -139,7 +139,7 @@ impl Raft {
         for peer in &mut leader.peers {
             if round > 0 {
                 let commit = self.commit.min(peer.matched);
-                let commit = mutant!(commit, "raft: heartbeats commit whatever is there", self.commit);
+                mutant!("raft: heartbeats commit whatever is there", commit = self.commit);
                 // Early: claims nothing but that this leader is alive in a term that is already durable.
                 effects.send_early(peer.node, Message::Heartbeat { term: self.term, round, commit });
             }
@@ -175,10 +175,9 @@ impl Raft {
     /// Raft §5.3: an entry that is here already stays, and so does what follows it; one that differs goes, with all after it.
     fn take_in(&mut self, index: Index, entry: Entry, effects: &mut Effects<Self>) {
         let holds = self.log.holds(Place { index, term: entry.term });
-        let holds = mutant!(holds, "raft: every append truncates", false);
-        let holds =
-            mutant!(holds, "raft: every append truncates what is not committed", index <= self.commit);
-        let holds = mutant!(holds, "raft: a conflicting entry stays", index <= self.log.last_index());
+        mutant!("raft: every append truncates", holds = false);
+        mutant!("raft: every append truncates what is not committed", holds = index <= self.commit);
+        mutant!("raft: a conflicting entry stays", holds = index <= self.log.last_index());
         if holds {
             return;
         }
@@ -193,7 +192,7 @@ impl Raft {
     pub(crate) fn settle_owed(&mut self, effects: &mut Effects<Self>) {
         let Owed { matched, conflict } = std::mem::take(&mut self.owed);
         if let Some((to, matched)) = matched {
-            let matched = mutant!(matched, "raft: one entry too many is acknowledged", matched.next());
+            mutant!("raft: one entry too many is acknowledged", matched = matched.next());
             mutant!("raft: entries are acknowledged before they are durable", {
                 effects.send_early(to, Message::Matched { term: self.term, matched });
                 return;
@@ -236,7 +235,7 @@ impl Raft {
     ) {
         // The leader never lets us commit past what we acknowledged to it in this term.
         let known = self.received;
-        let known = mutant!(known, "raft: heartbeats commit whatever is there", self.log.last_index());
+        mutant!("raft: heartbeats commit whatever is there", known = self.log.last_index());
         self.commit = self.commit.max(commit.min(known));
         let reply = Message::HeartbeatReply { term: self.term, round, received: self.received };
         // Early: it says that this replica has not joined a later term by now, which no lost write can make false.

@@ -82,8 +82,8 @@ impl Raft {
         let index = snapshot.index;
         let place = Place { index, term: snapshot.term };
         let replaces_log = !self.log.holds(place);
-        let replaces_log = mutant!(replaces_log, "raft: every image replaces the log", true);
-        let replaces_log = mutant!(replaces_log, "raft: no image replaces the log", false);
+        mutant!("raft: every image replaces the log", replaces_log = true);
+        mutant!("raft: no image replaces the log", replaces_log = false);
         if replaces_log {
             self.log = Log::after(place);
         } else {
@@ -110,7 +110,7 @@ impl Raft {
         let first = effects.last().next();
         // As of now: an entry that replaces one of these later may not be durable when these go.
         let needed_from = self.log.lsn_after(snapshot.index).map_or(first, |lsn| lsn.min(first));
-        let needed_from = mutant!(needed_from, "raft: entries behind an image are let go", first);
+        mutant!("raft: entries behind an image are let go", needed_from = first);
         for chunk in snapshot.chunks() {
             effects.persist(Record::Snapshot { chunk, replaces_log });
         }
