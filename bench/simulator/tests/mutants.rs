@@ -60,9 +60,9 @@ fn lease() -> Config {
     }
 }
 
-/// Leases as long as elections take at least.
-fn still_clocks() -> Config {
-    Config { clock_drift_ppm: 0, ..lease() }
+/// Leases as long as elections take at least, and leaders that seldom hear that their time is over.
+fn long_leases() -> Config {
+    Config { clock_drift_ppm: 0, heartbeat_interval: Duration::from_millis(70), ..lease() }
 }
 
 /// Each request is an entry, and many are on their way: logs that differ do so by much.
@@ -82,7 +82,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("raft: a vote is not written", &["R11"]),
     mutant("raft: everybody gets a vote", &["R1", "R11"]),
     mutant("raft: votes are not reset", &["R1", "R4", "panic"]),
-    mutant("raft: half the votes elect", &["R1", "R4", "panic"]).under(LEADERS_CHANGE),
+    mutant("raft: half the votes elect", &["R1", "R4", "R6", "panic"]).under(LEADERS_CHANGE),
     mutant("raft: a leader stays in a newer term", &["R1", "panic"]),
     mutant("raft: a restart forgets its vote", &["R8", "R11"]),
     // Replication.
@@ -96,7 +96,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("raft: entries are acknowledged before they are durable", &["R12", "R6"]),
     mutant("raft: what was received counts as durable", &["R12", "R6"]),
     mutant("raft: one entry too many is acknowledged", &["R12", "R6"]),
-    mutant("raft: what an earlier leader sent matches", &["R12", "R6", "panic"])
+    mutant("raft: what an earlier leader sent matches", &["R12", "R6", "L", "panic"])
         .under(LEADERS_CHANGE)
         .with(long_tails)
         .within(300),
@@ -118,13 +118,13 @@ const MUTANTS: &[Mutant] = &[
     mutant("raft: a lease never ends", &["R13"]).under("partition,pause").with(lease),
     mutant("raft: a lease outlives the handover", &["R13"])
         .under("transfer,one-way")
-        .with(still_clocks)
+        .with(long_leases)
         .within(800),
     mutant("raft: leases trust clocks", &["R13"]).under("clock-drift,partition").with(lease),
-    mutant("raft: voters are impatient", &["R13"]).under("partial").with(still_clocks).within(300),
+    mutant("raft: voters are impatient", &["R13"]).under("partial").with(long_leases).within(300),
     mutant("raft: a restart forgets the lease it gave", &["R13"])
         .under("partial,kill")
-        .with(still_clocks)
+        .with(long_leases)
         .within(300),
     // Images.
     mutant("raft: every image replaces the log", &["R15", "R12", "R6", "R8", "panic"])
