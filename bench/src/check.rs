@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use qlab_checker::{HistoryError, Model, Options, Report, Unsupported, Verdict, WitnessOperation};
+use qlab_checker::{HistoryError, Model, Options, Report, Section, Unsupported, Verdict, WitnessOperation};
 use serde::Serialize;
 
 /// The path that means standard input.
@@ -75,48 +75,57 @@ impl fmt::Display for Origin {
 }
 
 /// Reads a history and judges it.
-pub fn judge(origin: Origin, model: Model) -> Result<Report, CheckError> {
-    let reader = match origin.open() {
-        Ok(reader) => reader,
-        Err(source) => return Err(CheckError::Open { origin, source }),
-    };
-    let history = match qlab_checker::read_json_lines(reader) {
-        Ok(history) => history,
-        Err(source) => return Err(CheckError::Line { origin, source }),
-    };
+pub fn judge(origin: &Origin, model: Model) -> Result<Report, CheckError> {
+    let named = || origin.clone();
+    let reader = origin.open().map_err(|source| CheckError::Open { origin: named(), source })?;
+    let history = qlab_checker::read_json_lines(reader)
+        .map_err(|source| CheckError::Line { origin: named(), source })?;
     qlab_checker::check(&history, model, &Options::default())
-        .map_err(|source| CheckError::Model { origin, source })
+        .map_err(|source| CheckError::Model { origin: named(), source })
 }
 
 /// The report for people: a line, and the witness drawn below it.
 pub fn text(report: &Report) -> String {
-    let verdict = match report.verdict {
-        Verdict::Valid => "valid",
-        Verdict::Invalid => "INVALID",
-        Verdict::Unknown => "unknown",
-    };
-    let Report { operations, unknown_outcomes, keys_by_zones, keys_by_search, .. } = report;
-    let mut text = format!(
-        "{verdict}: {operations} operations judged, {unknown_outcomes} of unknown outcome in the history; \
-         keys: {keys_by_zones} decided by zones, {keys_by_search} by search"
-    );
-    for (keys, what) in [(report.keys_violated, "violated"), (report.keys_undecided, "given up undecided")] {
-        if keys > 0 {
-            text += &format!(", {keys} {what}");
-        }
-    }
-    text.push('\n');
+    let mut text = sentence(report) + "\n";
     if let Some(witness) = &report.witness {
         write!(text, "\n{witness}").expect("a string takes everything");
     }
     text
 }
 
+fn sentence(report: &Report) -> String {
+    let verdict = match report.verdict {
+        Verdict::Valid => "valid",
+        Verdict::Invalid => "INVALID",
+        Verdict::Unknown => "unknown",
+    };
+    let Report { operations, unknown_outcomes, keys_without_search, keys_by_search, .. } = report;
+    let mut sentence = format!(
+        "{verdict}: {operations} operations judged, {unknown_outcomes} of unknown outcome in the history; \
+         keys: {keys_without_search} decided without search, {keys_by_search} by search"
+    );
+    for (keys, what) in [(report.keys_violated, "violated"), (report.keys_undecided, "given up undecided")] {
+        if keys > 0 {
+            sentence += &format!(", {keys} {what}");
+        }
+    }
+    sentence
+}
+
+/// The report as an HTML page, with the witness drawn if there is one.
+pub fn page(report: &Report, origin: &Origin) -> String {
+    let section =
+        Section { heading: origin.to_string(), verdict: sentence(report), witness: report.witness.clone() };
+    qlab_checker::page("Is this history linearizable?", &[section])
+}
+
 /// The report for machines: one object on one line.
 pub fn json(report: &Report) -> serde_json::Result<String> {
     let Report { verdict, operations, unknown_outcomes, keys_violated, keys_undecided, .. } = *report;
     let witness = report.witness.as_ref().map_or(&[][..], |witness| &witness.operations);
-    let json = Json { verdict, operations, witness, unknown_outcomes, keys_violated, keys_undecided };
+    let explanation = report.witness.as_ref().map(|witness| witness.explanation.as_str());
+    let json =
+        Json { verdict, operations, witness, explanation, unknown_outcomes, keys_violated, keys_undecided };
     Ok(serde_json::to_string(&json)? + "\n")
 }
 
@@ -127,6 +136,8 @@ struct Json<'a> {
     operations: u64,
     /// Empty unless the history is invalid.
     witness: &'a [WitnessOperation],
+    /// Why there is no legal order; null unless the history is invalid.
+    explanation: Option<&'a str>,
     unknown_outcomes: u64,
     keys_violated: u64,
     keys_undecided: u64,
@@ -153,7 +164,7 @@ mod tests {
         assert_eq!(
             text(&spent),
             "unknown: 0 operations judged, 0 of unknown outcome in the history; \
-             keys: 0 decided by zones, 0 by search, 1 given up undecided\n"
+             keys: 0 decided without search, 0 by search, 1 given up undecided\n"
         );
         let json: serde_json::Value = serde_json::from_str(&json(&spent).unwrap()).unwrap();
         assert_eq!((&json["verdict"], &json["keys_undecided"]), (&"unknown".into(), &1.into()));

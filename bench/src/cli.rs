@@ -7,6 +7,7 @@ use qlab_checker::Model;
 use qlab_report::Durability;
 
 use crate::plan::{Draft, Plan, PlanError, Scalar, System};
+use crate::sim::SimArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +15,8 @@ Examples:
   qlab run floor                                  what replication costs, five shuffled rounds
   qlab run --system raft --load closed:256        one cell, made of flags
   qlab run floor --value-bytes 1024 --repeats 3   a plan with a change
+  qlab run --faults kill-leader@2s                what clients notice of a crash, and for how long
+  qlab sim raft --seeds 0..10000                  ten thousand worlds that try to break it
   qlab check history.jsonl --model kv             judge somebody else's history
   qlab doctor                                     what this machine can do, and what to change
 
@@ -29,11 +32,20 @@ Loads:
   open:20000/constant     the same with equal gaps
   open:10%                a share of another cell's throughput; in plans only, with percent_of
 
+Faults, as KIND@START/DURATION with commas between, times from the beginning of the measured window, 1s if there is no duration:
+  kill-leader, kill-follower                       killed like a power cut, started again after the duration
+  pause-leader, pause-follower                     stopped where it stands, then let go on
+  partition (-leader), partition-follower          cut off from all other replicas, not from clients
+  slow-disk (-leader), slow-disk-follower          every commit of its journal takes 50 ms longer
+  loss                                             5 % of the datagrams that replicas send vanish
+  delay                                            every datagram that replicas send takes 10 ms longer
+
 Examples:
   qlab run
   qlab run floor --out /data/results
   qlab run my-plan.toml --json
-  qlab run --system raft --system unreplicated --read-fraction 0.95 --key-distribution zipf:0.99 --load open:5000";
+  qlab run --system raft --system unreplicated --read-fraction 0.95 --key-distribution zipf:0.99 --load open:5000
+  qlab run --load open:10000/constant --faults kill-leader@2s,pause-follower@5s/500ms";
 
 /// A laboratory for replication protocols: every number with its verdict.
 #[derive(Debug, Parser)]
@@ -51,12 +63,14 @@ pub enum Verb {
     Run(Box<RunArgs>),
     /// Judge a history: was what the clients saw possible?
     Check(CheckArgs),
+    /// Run a system in simulated worlds that try to break it, by the seed.
+    Sim(SimArgs),
     /// Look into a replica's journal.
     #[command(subcommand)]
     Journal(JournalVerb),
     /// Tell what this machine can do for measurements, and what to change.
     Doctor(DoctorArgs),
-    /// Derive the generated blocks of README.md and results/README.md from the committed runs.
+    /// Derive the generated blocks of README.md and results/README.md, and the charts, from the committed runs.
     Book(BookArgs),
     /// Work on result folders.
     #[command(subcommand)]
@@ -109,10 +123,13 @@ pub struct RunArgs {
     /// Client connections [default: 4].
     #[arg(long, value_name = "N")]
     pub connections: Option<i64>,
+    /// What goes wrong while it is measured, such as kill-leader@2s,partition@5s/500ms; see below.
+    #[arg(long, value_name = "FAULTS")]
+    pub faults: Option<String>,
     /// Time cut from the start of each cell [default: 2s].
     #[arg(long, value_name = "TIME")]
     pub warmup: Option<String>,
-    /// Time measured in each cell [default: 5s].
+    /// Time measured in each cell [default: 5s, with faults at least until 2s after the last].
     #[arg(long, value_name = "TIME")]
     pub measure: Option<String>,
     /// How often every cell is measured; each time is one row [default: 1].
@@ -135,12 +152,15 @@ pub struct CheckArgs {
     /// A history: JSON lines in real-time order, such as
     /// {"process": 3, "type": "invoke", "f": "put", "key": "k", "value": 1, "time": 17}; - is standard input.
     pub file: PathBuf,
-    /// What each key of the history is: kv, register, cas-register or append.
+    /// What each key of the history is: kv, register, cas-register, append, set, mutex or write-once.
     #[arg(long, default_value_t = Model::Kv)]
     pub model: Model,
     /// Print one JSON object: verdict, operations, witness.
     #[arg(long)]
     pub json: bool,
+    /// Write a page, too, on which the contradiction is drawn.
+    #[arg(long, value_name = "OUT.html")]
+    pub html: Option<PathBuf>,
 }
 
 /// What to do with a journal.
@@ -200,7 +220,7 @@ impl RunArgs {
         let mut draft = match &self.plan {
             Some(plan) => Plan::draft(plan)?,
             None if cell.is_empty() => Plan::draft("quick")?,
-            None => one_cell(),
+            None => one_cell(self.faults.is_some()),
         };
         for (key, values) in cell.into_iter().chain(self.plan_flags()) {
             draft.set(key, values);
@@ -223,6 +243,7 @@ impl RunArgs {
             one("key_distribution", self.key_distribution.clone().map(Scalar::Text)),
             one("load", self.load.clone().map(Scalar::Text)),
             one("connections", self.connections.map(Scalar::Integer)),
+            one("faults", self.faults.clone().map(Scalar::Text)),
         ];
         flags.into_iter().filter(|(_, values)| !values.is_empty()).collect()
     }
@@ -239,11 +260,11 @@ impl RunArgs {
     }
 }
 
-/// Flags alone measure Raft beside its floor, unless they name systems.
-fn one_cell() -> Draft {
+/// Flags alone measure Raft, beside its floor if nothing is to go wrong, unless they name systems.
+fn one_cell(has_faults: bool) -> Draft {
     let mut draft = Draft::one_cell();
-    let systems = [System::Unreplicated, System::Raft];
-    draft.set("system", systems.map(|system| Scalar::Text(system.name().to_owned())).to_vec());
+    let systems: &[System] = if has_faults { &[System::Raft] } else { &[System::Unreplicated, System::Raft] };
+    draft.set("system", systems.iter().map(|system| Scalar::Text(system.name().to_owned())).collect());
     draft
 }
 
@@ -295,13 +316,49 @@ mod tests {
     }
 
     #[test]
+    fn faults_measure_raft_alone_and_until_all_of_them_are_over() {
+        let plan =
+            plan("qlab run --faults kill-leader@2s,pause-follower@3s/1s,partition@4s/1s,slow-disk@5s/1s");
+        assert_eq!((plan.points.len(), plan.points[0].system), (1, System::Raft));
+        assert_eq!((plan.points[0].faults.faults().len(), plan.measure.as_secs()), (4, 8));
+    }
+
+    #[test]
+    fn faults_that_cannot_be_made_are_refused() {
+        let refusal = |line: &str| {
+            let Some(Verb::Run(args)) = Cli::try_parse_from(line.split_whitespace()).unwrap().verb else {
+                panic!("{line} is no run")
+            };
+            args.plan().expect_err(line).to_string()
+        };
+        for (flags, reason) in [
+            (
+                "--faults kill@2s",
+                "--faults: faults: fault 1 of 1: \"kill@2s\": there is no fault \"kill\"; there are",
+            ),
+            (
+                "--faults loss@2s --measure 2s",
+                "cell \"cell\": faults: loss@2s/1s lasts until 3s, but only 2s",
+            ),
+            ("--faults loss@2s --system unreplicated", "no meaning for unreplicated"),
+            ("--faults loss@2s --system etcd", "cannot disturb etcd"),
+            ("--faults loss@2s --replicas 1", "at least 2 replicas"),
+            ("--faults kill-leader@2s --durability memory", "it could not come back"),
+            ("quick --faults loss@2s", "no meaning for unreplicated"),
+        ] {
+            let error = refusal(&format!("qlab run {flags}"));
+            assert!(error.contains(reason), "{flags}: {error}");
+        }
+    }
+
+    #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let system = refusal("qlab run --system rafft");
         assert!(system.contains("'rafft'") && system.contains("unreplicated, raft, etcd"), "{system}");
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));
         assert!(
             refusal("qlab check x --model queue")
-                .contains("choose one of kv, register, cas-register, append")
+                .contains("choose one of kv, register, cas-register, append, set, mutex, write-once")
         );
         assert!(refusal("qlab run --replica 3").contains("--replicas"));
         assert!(refusal("qlab rum").contains("run"));

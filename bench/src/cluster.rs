@@ -39,7 +39,7 @@ impl Cluster {
             replicas,
             durability: durability.into(),
             seed,
-            emulated_link: false,
+            emulated_link: point.faults.needs_links(),
         };
         Ok(Self::Ours(Box::new(Fleet::start(spec)?)))
     }

@@ -3,26 +3,29 @@
 //! Each replica is this very program, started with a configuration file, steered over its standard input and heard on its
 //! standard output. It ends when that pipe does: whatever happens to the laboratory, no replica outlives it.
 
+mod configurations;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use qlab_kernel::NodeId;
 use qlab_node::config::Config;
 use qlab_node::control::{Order, Report, Status};
 use qlab_transport::{Identity, ReplicaEntry, Roster};
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::configurations::configurations;
 use crate::clock::Stopwatch;
 
 /// Longest that a replica may take to start, recovery included.
-const START_TIME_MAX: Duration = Duration::from_secs(60);
+pub const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest that a replica may take to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest that a replica may take to end when told to.
@@ -67,8 +70,22 @@ struct Replica {
     orders: ChildStdin,
     /// How often this seat has been started: reports of earlier lives are told apart by it.
     life: u32,
-    /// Whether it was made to end.
-    expected_to_end: bool,
+    condition: Condition,
+}
+
+/// What may be expected of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    /// It was started and has not said where it listens.
+    Started,
+    /// It knows the others' addresses and recovers.
+    Recovering,
+    /// It serves, and answers.
+    Serving,
+    /// Its process was stopped where it stood.
+    Paused,
+    /// It was made to end.
+    Down,
 }
 
 impl Fleet {
@@ -109,10 +126,20 @@ impl Fleet {
         &self.client
     }
 
-    /// Every replica that runs, as of now, by seat.
+    /// How many replicas there are, whatever their condition.
+    pub fn replicas(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// The seats of the replicas that serve: neither down nor on their way back nor paused.
+    pub fn serving(&self) -> Vec<usize> {
+        let seats = 0..self.replicas.len();
+        seats.filter(|node| self.replicas[*node].condition == Condition::Serving).collect()
+    }
+
+    /// Every replica that serves, as of now, by seat.
     pub fn statuses(&mut self) -> anyhow::Result<Vec<Status>> {
-        let asked: Vec<usize> =
-            (0..self.replicas.len()).filter(|node| !self.replicas[*node].expected_to_end).collect();
+        let asked = self.serving();
         for node in &asked {
             self.order(*node, &Order::Status)?;
         }
@@ -141,27 +168,51 @@ impl Fleet {
     /// Kills a replica as a power cut would: without a word.
     pub fn kill(&mut self, node: usize) -> anyhow::Result<()> {
         let replica = &mut self.replicas[node];
-        replica.expected_to_end = true;
+        replica.condition = Condition::Down;
         replica.child.kill().and_then(|()| replica.child.wait().map(drop)).context("cannot kill a replica")
     }
 
-    /// Starts a killed replica again, with its journal.
+    /// Starts a killed replica again, with its journal, and waits until it serves.
     pub fn restart(&mut self, node: usize) -> anyhow::Result<()> {
-        let life = self.replicas[node].life + 1;
-        self.configs[node].first_start = false;
-        self.configs[node].listen = self.addresses[node];
-        self.replicas[node] = self.spawn(node, life)?;
+        self.begin_restart(node)?;
         self.await_listening(node)?;
         self.await_ready(node)
     }
 
+    /// Starts a killed replica again, with its journal, and waits for nothing: [`restarted`](Self::restarted) must be asked
+    /// until it says yes.
+    pub fn begin_restart(&mut self, node: usize) -> anyhow::Result<()> {
+        let life = self.replicas[node].life + 1;
+        self.configs[node].first_start = false;
+        self.configs[node].listen = self.addresses[node];
+        self.replicas[node] = self.spawn(node, life)?;
+        Ok(())
+    }
+
+    /// Takes a replica that is on its way back as far as it can go at once; whether it serves.
+    pub fn restarted(&mut self, node: usize) -> anyhow::Result<bool> {
+        if self.replicas[node].condition == Condition::Started
+            && self.report_within(node, Duration::ZERO, is_listening)?.is_some()
+        {
+            self.tell_addresses(node)?;
+        }
+        if self.replicas[node].condition == Condition::Recovering
+            && self.report_within(node, Duration::ZERO, is_ready)?.is_some()
+        {
+            self.replicas[node].condition = Condition::Serving;
+        }
+        Ok(self.replicas[node].condition == Condition::Serving)
+    }
+
     /// Stops a replica's process where it stands.
     pub fn pause(&mut self, node: usize) -> anyhow::Result<()> {
+        self.replicas[node].condition = Condition::Paused;
         self.signal(node, Signal::STOP)
     }
 
     /// Lets it go on.
     pub fn resume(&mut self, node: usize) -> anyhow::Result<()> {
+        self.replicas[node].condition = Condition::Serving;
         self.signal(node, Signal::CONT)
     }
 
@@ -169,7 +220,9 @@ impl Fleet {
     pub fn expect_alive(&mut self) -> anyhow::Result<()> {
         for node in 0..self.replicas.len() {
             let replica = &mut self.replicas[node];
-            if !replica.expected_to_end && replica.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            if replica.condition != Condition::Down
+                && replica.child.try_wait().is_ok_and(|ended| ended.is_some())
+            {
                 return Err(self.obituary(node));
             }
         }
@@ -218,19 +271,26 @@ impl Fleet {
             }
             let _ = sender.send((node, life, None));
         });
-        Ok(Replica { child, orders, life, expected_to_end: false })
+        Ok(Replica { child, orders, life, condition: Condition::Started })
     }
 
     fn await_listening(&mut self, node: usize) -> anyhow::Result<SocketAddr> {
-        match self.await_report(node, START_TIME_MAX, |report| matches!(report, Report::Listening { .. }))? {
+        match self.await_report(node, START_TIME_MAX, is_listening)? {
             Report::Listening { address } => Ok(address),
             _ => unreachable!("waited for that"),
         }
     }
 
     fn await_ready(&mut self, node: usize) -> anyhow::Result<()> {
-        self.order(node, &Order::Start { addresses: self.addresses.clone() })?;
-        self.await_report(node, START_TIME_MAX, |report| matches!(report, Report::Ready { .. })).map(drop)
+        self.tell_addresses(node)?;
+        self.await_report(node, START_TIME_MAX, is_ready)?;
+        self.replicas[node].condition = Condition::Serving;
+        Ok(())
+    }
+
+    fn tell_addresses(&mut self, node: usize) -> anyhow::Result<()> {
+        self.replicas[node].condition = Condition::Recovering;
+        self.order(node, &Order::Start { addresses: self.addresses.clone() })
     }
 
     fn await_status(&mut self, node: usize) -> anyhow::Result<Status> {
@@ -247,6 +307,17 @@ impl Fleet {
         patience: Duration,
         wanted: impl Fn(&Report) -> bool,
     ) -> anyhow::Result<Report> {
+        let report = self.report_within(node, patience, wanted)?;
+        report.ok_or_else(|| anyhow!("replica {node} has said nothing for {patience:?}"))
+    }
+
+    /// A replica's next report of a kind, if it comes within this time.
+    fn report_within(
+        &mut self,
+        node: usize,
+        patience: Duration,
+        wanted: impl Fn(&Report) -> bool,
+    ) -> anyhow::Result<Option<Report>> {
         let mut others = Vec::new();
         let waited = Stopwatch::start();
         let found = loop {
@@ -254,7 +325,7 @@ impl Fleet {
             match self.reports.recv_timeout(left) {
                 Ok((from, life, report)) if from == node && life == self.replicas[node].life => {
                     match report {
-                        Some(report) if wanted(&report) => break Ok(report),
+                        Some(report) if wanted(&report) => break Ok(Some(report)),
                         Some(Report::Failed { reason }) => {
                             break Err(anyhow!("replica {node} failed: {reason}"));
                         }
@@ -263,9 +334,7 @@ impl Fleet {
                     }
                 }
                 Ok(other) => others.push(other),
-                Err(RecvTimeoutError::Timeout) => {
-                    break Err(anyhow!("replica {node} has said nothing for {patience:?}"));
-                }
+                Err(RecvTimeoutError::Timeout) => break Ok(None),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the fleet holds a sender"),
             }
         };
@@ -309,34 +378,10 @@ impl Drop for Fleet {
     }
 }
 
-fn configurations(spec: &FleetSpec, client: &Identity) -> anyhow::Result<Vec<Config>> {
-    if spec.replicas == 0 {
-        bail!("a cluster has at least one replica");
-    }
-    let identities: Vec<(PathBuf, Identity)> =
-        (0..spec.replicas).map(|node| identity(&spec.dir, node)).collect::<anyhow::Result<_>>()?;
-    let keys: Vec<_> = identities.iter().map(|(_, identity)| identity.fingerprint()).collect();
-    let configs = (0..).zip(identities).map(|(node, (path, _))| Config {
-        cluster: format!("qlab-{}", std::process::id()),
-        node,
-        system: spec.system.clone(),
-        options: spec.options.clone(),
-        identity: path,
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        replicas: keys.clone(),
-        clients: vec![client.fingerprint()],
-        data: spec.dir.join(format!("journal-{node}")),
-        durability: spec.durability.clone(),
-        first_start: true,
-        seed: spec.seed.wrapping_add(u64::from(node)),
-        emulated_link: spec.emulated_link,
-    });
-    Ok(configs.collect())
+fn is_listening(report: &Report) -> bool {
+    matches!(report, Report::Listening { .. })
 }
 
-fn identity(dir: &Path, node: u16) -> anyhow::Result<(PathBuf, Identity)> {
-    let path = dir.join(format!("replica-{node}.key"));
-    let identity = Identity::generate()?;
-    identity.save(&path)?;
-    Ok((path, identity))
+fn is_ready(report: &Report) -> bool {
+    matches!(report, Report::Ready { .. })
 }

@@ -8,8 +8,10 @@
 //! | [`inspect`] | what a replica's journal holds, and whether it would open |
 //! | [`machine`], [`code`] | what a result must say about where and of what it was made |
 //! | [`runner`] | a plan carried out, slot by slot |
-//! | [`measure`], [`row`] | one measurement, and the row it becomes |
+//! | [`measure`], [`row`], [`validity`] | one measurement, the row it becomes, and whether it is one |
+//! | [`nemesis`], [`effects`] | faults while it is measured, and what clients noticed of them |
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
+//! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
@@ -25,14 +27,18 @@ pub mod clock;
 pub mod cluster;
 pub mod code;
 pub mod doctor;
+pub mod effects;
 pub mod etcd;
 pub mod fleet;
 pub mod inspect;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;
+pub mod nemesis;
 pub mod plan;
 pub mod row;
 pub mod runner;
+pub mod sim;
 pub mod used;
+pub mod validity;
 pub mod verdict;

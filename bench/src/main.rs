@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, Write},
+    iter,
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, ExitCode},
@@ -17,12 +18,15 @@ use laboratory::{
     doctor, inspect,
     interrupt::Interrupt,
     runner::{self, Summary},
+    sim::{self, SimArgs, SimError},
 };
 use qlab_report::{
     Output, Verdict,
     book::{self, Mode},
+    fault_table,
     layout::Layout,
-    table, validate,
+    table,
+    validate::{self, Inventory},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -63,6 +67,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Book(args)) => derive_book(&args),
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
         Some(Verb::Check(args)) => check_history(args),
+        Some(Verb::Sim(args)) => simulate(&args),
         Some(Verb::Journal(JournalVerb::Inspect(args))) => inspect_journal(&args),
     }
 }
@@ -81,8 +86,10 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let output = Output { run_dir: Some(summary.run_dir.clone()), cells: summary.cells.clone() };
         serde_json::to_string(&output)? + "\n"
     } else {
-        let table = table::render(&Layout::of(&summary.cells), None);
-        format!("{table}\n{}\n", summary.run_dir.display())
+        let faults = fault_table::layout(&summary.cells);
+        let tables = iter::once(Layout::of(&summary.cells)).chain(faults);
+        let tables: String = tables.map(|layout| table::render(&layout, None) + "\n").collect();
+        format!("{tables}{}\n", summary.run_dir.display())
     };
     print(&text)?;
     Ok(verdict_code(&summary))
@@ -141,25 +148,40 @@ fn derive_book(args: &BookArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
-    let (runs, problems) = validate::validate_all(dir).context("results")?;
+    let Inventory { runs, campaigns, problems } = validate::validate_all(dir).context("results")?;
     for problem in &problems {
         print(&format!("{problem}\n"))?;
     }
-    print(&format!("{runs} runs, {} problems\n", problems.len()))?;
+    print(&format!("{runs} runs, {campaigns} campaigns, {} problems\n", problems.len()))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn check_history(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let report = match check::judge(check::Origin::of(&args.file), args.model) {
+    let origin = check::Origin::of(&args.file);
+    let report = match check::judge(&origin, args.model) {
         Ok(report) => report,
         Err(error) => return usage(&error),
     };
+    if let Some(path) = &args.html {
+        let page = check::page(&report, &origin);
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     print(&if args.json { check::json(&report)? } else { check::text(&report) })?;
     Ok(match report.verdict {
         qlab_checker::Verdict::Valid => ExitCode::SUCCESS,
         qlab_checker::Verdict::Invalid => ExitCode::from(FAILED),
         qlab_checker::Verdict::Unknown => ExitCode::from(USAGE),
     })
+}
+
+fn simulate(args: &SimArgs) -> anyhow::Result<ExitCode> {
+    let told = match sim::simulate(args, &Interrupt::listen()?) {
+        Ok(told) => told,
+        Err(SimError::Usage(error)) => return usage(&error),
+        Err(SimError::Failed(error)) => return Err(error),
+    };
+    print(&told.text)?;
+    Ok(if told.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn inspect_journal(args: &InspectArgs) -> anyhow::Result<ExitCode> {

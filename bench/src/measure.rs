@@ -16,12 +16,13 @@ use crate::clock::{Stopwatch, wait};
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::interrupt::Interrupt;
+use crate::nemesis::{Nemesis, Strike};
 use crate::plan::Point;
 use crate::used::Used;
 use crate::verdict::{self, Judgement};
 
 /// How often somebody looks whether all replicas are alive.
-const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest that replicas may take to be level after the load.
 const LEVEL_TIME_MAX: Duration = Duration::from_secs(20);
 /// Bytes of requests that one connection may have waiting.
@@ -31,8 +32,10 @@ const CLIENT_QUEUE_BYTES: usize = 64 << 20;
 pub struct Measurement {
     /// What clients saw.
     pub outcome: Outcome,
-    /// What each replica used inside the window; empty if the window was never reached.
+    /// What each replica used inside the window; empty if the window was never reached, or a replica was killed in it.
     pub used: Vec<Used>,
+    /// What became of the faults that were asked for.
+    pub strikes: Vec<Strike>,
     /// Was it right?
     pub judgement: Judgement,
     /// What people should know of it.
@@ -49,17 +52,27 @@ pub fn measure(
 ) -> anyhow::Result<Measurement> {
     let mut cluster = Cluster::start(point, program, dir, spec.seed)?;
     let mut edges: Vec<Vec<Used>> = Vec::new();
+    let mut nemesis = Nemesis::new(&point.faults);
     let outcome = drive(&mut cluster, point.connections as usize, spec, interrupt, |cluster, moment| {
-        if matches!(moment, Some(Moment::MeasureStart | Moment::MeasureEnd)) {
-            edges.push(cluster.used()?);
+        match moment {
+            Some((Moment::MeasureStart, now_ns)) => {
+                nemesis.begin(now_ns);
+                edges.push(cluster.used()?);
+            }
+            Some((Moment::MeasureEnd, _)) => {
+                ours(cluster).map_or(Ok(()), |fleet| nemesis.heal(fleet))?;
+                edges.push(cluster.used()?);
+            }
+            _ => {}
         }
-        Ok(())
+        let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
+        Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
     let mut judgement = verdict::judge(&outcome.history);
     if !outcome.verified {
         judgement.doubt("not every key could be read after the load");
     }
-    if let Cluster::Ours(fleet) = &mut cluster
+    if let Some(fleet) = ours(&mut cluster)
         && let Err(error) = judge_agreement(fleet, &mut judgement)
     {
         judgement.doubt(&format!("the replicas could not be compared: {error:#}"));
@@ -68,20 +81,22 @@ pub fn measure(
         cluster.stop().err().map(|error| format!("{error:#}")).into_iter().collect();
     remarks.extend((!judgement.explanation.is_empty()).then(|| judgement.explanation.clone()));
     let used = match &edges[..] {
-        [before, after] => difference(before, after),
+        // The counters of a killed replica began again.
+        [before, after] if !point.faults.kills() => difference(before, after),
         _ => Vec::new(),
     };
-    Ok(Measurement { outcome, used, judgement, remarks })
+    Ok(Measurement { outcome, used, strikes: nemesis.into_strikes(), judgement, remarks })
 }
 
-/// Puts a load on a cluster. `watch` hears of every moment of the load, and of nothing in between, and may disturb the
-/// cluster; the first failure, its own or a replica's, ends the load.
+/// Puts a load on a cluster. `watch` hears of every moment of the load with its time, and of nothing in between; it may disturb
+/// the cluster, and says after which time, at most [`WATCH_INTERVAL`], it is to be called again. The first failure, its own or a
+/// replica's, ends the load.
 pub fn drive(
     cluster: &mut Cluster,
     connections: usize,
     spec: &Spec,
     interrupt: &Interrupt,
-    mut watch: impl FnMut(&mut Cluster, Option<Moment>) -> anyhow::Result<()>,
+    mut watch: impl FnMut(&mut Cluster, Option<(Moment, u64)>) -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Outcome> {
     let target = Target::of(cluster)?;
     let (told, moments) = mpsc::channel();
@@ -97,21 +112,30 @@ pub fn drive(
             })
         });
         let load = load.context("cannot start the load generator's thread")?;
-        let mut failure = None;
-        while failure.is_none() {
-            let moment = match moments.recv_timeout(WATCH_INTERVAL) {
+        let mut patience = Ok(WATCH_INTERVAL);
+        while let Ok(wait) = &patience {
+            let moment = match moments.recv_timeout(WATCH_INTERVAL.min(*wait)) {
                 Ok(moment) => Some(moment),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            failure = cluster.expect_alive().and_then(|()| watch(cluster, moment)).err();
+            patience = cluster.expect_alive().and_then(|()| watch(cluster, moment));
         }
+        let failure = patience.err();
         if failure.is_some() {
             load_ended_early.ask();
         }
         let outcome = load.join().map_err(|_| anyhow!("the load generator panicked"))?;
         failure.map_or(outcome, Err)
     })
+}
+
+/// The laboratory's own replicas, which can be disturbed and compared; etcd's cannot.
+fn ours(cluster: &mut Cluster) -> Option<&mut Fleet> {
+    match cluster {
+        Cluster::Ours(fleet) => Some(fleet),
+        Cluster::Etcd(_) => None,
+    }
 }
 
 /// Whom the load is for.
@@ -136,11 +160,11 @@ fn load(
     target: Target,
     connections: usize,
     spec: &Spec,
-    told: mpsc::Sender<Moment>,
+    told: mpsc::Sender<(Moment, u64)>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let observe = move |moment, _| _ = told.send(moment);
+    let observe = move |moment, now_ns| _ = told.send((moment, now_ns));
     runtime.block_on(async {
         match target {
             Target::Ours { roster, identity } => {

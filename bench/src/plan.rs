@@ -6,8 +6,12 @@
 //! | `scalar` | one value and its reading within bounds |
 //! | `point` | one cell after expansion: one system under one load, and the checks of every parameter |
 //! | `load` | `closed:64`, `open:20000/constant`, `open:10%` |
+//! | `faults` | `kill-leader@2s/1s,pause-follower@4s` |
+//! | `duration` | `500ms`, `2s`, `1m` |
 
 mod draft;
+mod duration;
+mod faults;
 mod load;
 mod point;
 mod scalar;
@@ -18,13 +22,17 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 pub use draft::{Draft, PlanError};
+pub use faults::{Fault, Kind, Role, Schedule};
 pub use load::{Load, Rate, Spacing};
 pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 2] =
-    [("quick", include_str!("../plans/quick.toml")), ("floor", include_str!("../plans/floor.toml"))];
+const EMBEDDED: [(&str, &str); 3] = [
+    ("quick", include_str!("../plans/quick.toml")),
+    ("floor", include_str!("../plans/floor.toml")),
+    ("faults", include_str!("../plans/faults.toml")),
+];
 
 /// An experiment, checked and expanded.
 #[derive(Clone, Debug)]
@@ -171,7 +179,7 @@ mod tests {
         let error = Plan::draft("flor").unwrap_err().to_string();
         assert_eq!(
             error,
-            "there is no plan \"flor\"; there are quick, floor, or give the path of a .toml file"
+            "there is no plan \"flor\"; there are quick, floor, faults, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }

@@ -1,29 +1,19 @@
-//! From a measurement to a row: figures, costs per operation, and whether it is a measurement at all.
+//! From a measurement to a row: figures, costs per operation, and the time series behind them.
 
 use std::time::Duration;
 
+use qlab_loadgen::history::End;
 use qlab_loadgen::mix::Class;
-use qlab_loadgen::recorder::{ClassRecord, Recorder};
-use qlab_report::{Cell, CpuByRole, LatencyKind, LatencyRecord, Quantiles, Reason, Slice, Validity, Verdict};
+use qlab_loadgen::recorder::Recorder;
+use qlab_loadgen::run::Outcome;
+use qlab_report::quantiles::is_known;
+use qlab_report::{Cell, CpuByRole, FaultEffect, LatencyKind, LatencyRecord, Quantiles, Slice};
 
+use crate::effects::effects;
 use crate::measure::Measurement;
 use crate::plan::{Plan, Point, Slot};
 use crate::used::Used;
-
-/// Share of one processor above which the generator's thread counts as the bottleneck.
-const GENERATOR_CPU_SHARE_MAX: f64 = 0.9;
-/// Errors and unknown outcomes per operation above which a row is suspect …
-const ERROR_SHARE_SUSPECT: f64 = 0.001;
-/// … and above which it is none.
-const ERROR_SHARE_INVALID: f64 = 0.01;
-/// Operations below which the 99th percentile rests on fewer than ten.
-const SAMPLES_MIN: u64 = 1000;
-/// Difference between the first and the last third of the window above which it was not steady.
-const DRIFT_MAX: f64 = 0.2;
-/// Share of the offered operations that must be answered in the window of an open loop.
-const GOODPUT_MIN: f64 = 0.98;
-/// Share of processor time that others took above which the machine counts as busy.
-const STEAL_SHARE_MAX: f64 = 0.05;
+use crate::validity::{Facts, validity};
 
 /// The row of one measurement.
 pub fn cell(
@@ -43,7 +33,14 @@ pub fn cell(
     };
     let client_us = measured.outcome.cpu_ns as f64 / 1000.0;
     let replicas_us: f64 = measured.used.iter().map(|used| used.cpu_us as f64).sum();
-    let (validity, reasons) = validity(plan, point, rate_per_s, measured, &total, steal);
+    let faults = effects(&measured.strikes, &measured.outcome.recorder, &measured.outcome.history);
+    let (validity, reasons) = validity(&Facts {
+        measured,
+        faults: &faults,
+        measure: plan.measure,
+        is_open_loop: rate_per_s.is_some(),
+        steal,
+    });
     Cell {
         system: point.system.name().into(),
         cell: point.cell.clone(),
@@ -60,6 +57,7 @@ pub fn cell(
         warmup_ms: milliseconds(plan.warmup),
         measure_ms: milliseconds(plan.measure),
         seed: plan.seed,
+        fault_schedule: (!point.faults.is_empty()).then(|| point.faults.to_string()),
         switches: point.switches.clone(),
         offered_per_s: rate_per_s,
         throughput_per_s: (seconds > 0.0).then(|| operations / seconds),
@@ -81,6 +79,7 @@ pub fn cell(
         judged_ops: measured.judgement.judged_ops,
         validity,
         reasons,
+        faults,
     }
 }
 
@@ -112,75 +111,71 @@ pub fn latencies(cell: &Cell, recorder: &Recorder, start: Duration) -> Vec<Laten
 }
 
 /// The time series behind a row.
-pub fn slices(cell: &Cell, recorder: &Recorder) -> Vec<Slice> {
-    let length_ms = recorder.slice_ns() / 1_000_000;
-    let quantile = |slice: &qlab_loadgen::recorder::Slice, q: f64| {
-        let beyond = slice.response.len() as f64 * (1.0 - q);
-        (beyond >= 10.0).then(|| slice.response.value_at_quantile(q))
-    };
-    let slices = (0_i64..).zip(recorder.slices()).map(|(number, slice)| Slice {
-        system: cell.system.clone(),
-        cell: cell.cell.clone(),
-        round: cell.round,
-        repeat: cell.repeat,
-        at_ms: number * length_ms.cast_signed(),
-        length_ms,
-        operations: slice.completed,
-        response_p50_ns: quantile(slice, 0.5),
-        response_p99_ns: quantile(slice, 0.99),
+pub fn slices(cell: &Cell, outcome: &Outcome) -> Vec<Slice> {
+    let recorder = &outcome.recorder;
+    let (slice_ns, window_ns) = (recorder.slice_ns(), recorder.window().len_ns());
+    let slices = (0..).zip(recorder.slices().iter().zip(failures(outcome)));
+    let slices = slices.map(|(number, (slice, failures))| {
+        let start_ns = number * slice_ns;
+        let end_ns = window_ns.min(start_ns + slice_ns);
+        let quantile = |per_mille: u64| {
+            let known = is_known(slice.response.len(), per_mille);
+            known.then(|| slice.response.value_at_quantile(per_mille as f64 / 1000.0))
+        };
+        Slice {
+            system: cell.system.clone(),
+            cell: cell.cell.clone(),
+            round: cell.round,
+            repeat: cell.repeat,
+            at_ms: (start_ns / 1_000_000).cast_signed(),
+            length_ms: (end_ns - start_ns) / 1_000_000,
+            operations: slice.completed,
+            response_p50_ns: quantile(500),
+            response_p99_ns: quantile(990),
+            response_max_ns: (!slice.response.is_empty()).then(|| slice.response.max()),
+            errors: Some(failures.errors),
+            unknown: Some(failures.unknown),
+            faults: active(&cell.faults, start_ns, end_ns),
+        }
     });
     slices.collect()
 }
 
-fn validity(
-    plan: &Plan,
-    point: &Point,
-    rate_per_s: Option<f64>,
-    measured: &Measurement,
-    total: &ClassRecord,
-    steal: Option<f64>,
-) -> (Validity, Vec<Reason>) {
-    let window_ns = plan.measure.as_nanos() as f64;
-    let failed = (total.errors + total.unknown + total.unsent) as f64 / (total.offered().max(1)) as f64;
-    let open = rate_per_s.is_some();
-    let late = open && total.lag.value_at_quantile(0.99) * 2 > total.response.value_at_quantile(0.99);
-    let goodput = open.then(|| total.completed as f64 / total.offered().max(1) as f64);
-    let unsteady =
-        goodput.is_some_and(|share| share < GOODPUT_MIN) || drift(&measured.outcome.recorder) > DRIFT_MAX;
-    let doubts = [
-        (measured.outcome.cpu_ns as f64 / window_ns > GENERATOR_CPU_SHARE_MAX, Reason::GeneratorBound),
-        (late, Reason::LateSend),
-        (unsteady, Reason::NotSteady),
-        (failed > ERROR_SHARE_SUSPECT, Reason::Errors),
-        (total.answered < SAMPLES_MIN, Reason::LowSamples),
-        (steal.is_some_and(|share| share > STEAL_SHARE_MAX), Reason::MachineBusy),
-        (matches!(measured.judgement.verdict, Verdict::Unknown | Verdict::Unchecked), Reason::Unchecked),
-    ];
-    let reasons: Vec<Reason> =
-        doubts.into_iter().filter_map(|(doubt, reason)| doubt.then_some(reason)).collect();
-    let no_measurement = failed > ERROR_SHARE_INVALID || measured.outcome.stopped || point.connections == 0;
-    let validity = match reasons.is_empty() {
-        _ if no_measurement || reasons.contains(&Reason::Unchecked) => Validity::Invalid,
-        true => Validity::Valid,
-        false => Validity::Suspect,
-    };
-    (validity, reasons)
+/// Operations first sent in a slice that came to no good end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Answered with an error: certainly not done.
+    pub errors: u64,
+    /// Without an answer.
+    pub unknown: u64,
 }
 
-/// By how much the last third's throughput differs from the first's, as a share of the larger.
-fn drift(recorder: &Recorder) -> f64 {
-    // The last slice may be a shorter one.
-    let whole = usize::try_from(recorder.window().len_ns() / recorder.slice_ns()).unwrap_or_default();
-    let slices = &recorder.slices()[..whole.min(recorder.slices().len())];
-    let third = slices.len() / 3;
-    if third == 0 {
-        return 0.0;
+/// Operations without a good end, by the slice in which they were first sent.
+pub fn failures(outcome: &Outcome) -> Vec<Failures> {
+    let (window, slice_ns) = (outcome.recorder.window(), outcome.recorder.slice_ns());
+    let mut slices = vec![Failures::default(); outcome.recorder.slices().len()];
+    if outcome.counters.errors + outcome.counters.unknown == 0 {
+        return slices;
     }
-    let sum = |slices: &[qlab_loadgen::recorder::Slice]| {
-        slices.iter().map(|slice| slice.completed).sum::<u64>() as f64
+    for operation in outcome.history.iter().filter(|operation| window.contains(operation.sent_ns)) {
+        let number = usize::try_from((operation.sent_ns - window.start_ns) / slice_ns).ok();
+        let Some(slice) = number.and_then(|number| slices.get_mut(number)) else { continue };
+        match operation.end {
+            End::Failed => slice.errors += 1,
+            End::Unknown => slice.unknown += 1,
+            End::Ok | End::Mismatch => {}
+        }
+    }
+    slices
+}
+
+/// The faults that last in a part of the window, or in a piece of it.
+fn active(faults: &[FaultEffect], start_ns: u64, end_ns: u64) -> String {
+    let lasts = |fault: &&FaultEffect| {
+        fault.at_ns.is_some_and(|at_ns| at_ns < end_ns)
+            && fault.until_ns.is_none_or(|until_ns| until_ns > start_ns)
     };
-    let (first, last) = (sum(&slices[..third]), sum(&slices[slices.len() - third..]));
-    (first - last).abs() / first.max(last).max(1.0)
+    faults.iter().filter(lasts).map(|fault| &fault.kind[..]).collect::<Vec<_>>().join(" ")
 }
 
 fn mean_cpu_us(used: &[Used], leads: bool) -> Option<f64> {

@@ -25,10 +25,16 @@ const COOLDOWN: Duration = Duration::from_millis(300);
 /// Slices are a second, or as much shorter as a window needs to have some.
 const SLICE_MAX: Duration = Duration::from_secs(1);
 const SLICES_MIN: u32 = 6;
+/// With faults, slices are short enough to see how long each of them was felt.
+const FAULT_SLICE: Duration = Duration::from_millis(100);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
-/// Sent again, elsewhere, after this; given up after the other.
+/// Sent again, elsewhere, after this; given up after the last.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// With faults: clients that are more patient would hide how fast a cluster recovers.
+const FAULT_TIMEOUT: Duration = Duration::from_millis(250);
 const GIVE_UP: Duration = Duration::from_secs(10);
+/// The page in a run's folder on which all its violations are drawn; not there if there are none.
+const VIOLATION_PAGE: &str = "violation.html";
 
 /// What a run came to.
 #[derive(Debug)]
@@ -72,6 +78,8 @@ struct Runner<'a> {
     since: Stopwatch,
     progress: ProgressBar,
     remarks: Vec<String>,
+    /// Those of the page [`VIOLATION_PAGE`].
+    violations: Vec<qlab_checker::Section>,
 }
 
 impl<'a> Runner<'a> {
@@ -101,6 +109,7 @@ impl<'a> Runner<'a> {
             since: Stopwatch::start(),
             progress,
             remarks: Vec::new(),
+            violations: Vec::new(),
         })
     }
 
@@ -146,18 +155,23 @@ impl<'a> Runner<'a> {
     fn keep(&mut self, cell: &Cell, measured: &Measurement, started: Duration) -> anyhow::Result<()> {
         let recorder = &measured.outcome.recorder;
         self.writer.append(cell, &row::latencies(cell, recorder, started))?;
-        self.writer.append_slices(&row::slices(cell, recorder))?;
+        self.writer.append_slices(&row::slices(cell, &measured.outcome))?;
         if cell.verdict == Verdict::Violated {
-            // Whoever doubts the verdict can judge the history again, with `qlab check`.
-            let name =
-                format!("violation-{}-{}-{}.jsonl", cell.round, cell.cell.replace('/', "-"), cell.system);
-            let file = std::fs::File::create(self.writer.dir().join(name))?;
-            qlab_checker::write_json_lines(
-                &verdict::judged(&measured.outcome.history),
-                std::io::BufWriter::new(file),
-            )?;
+            self.keep_violation(cell, measured)?;
         }
         Ok(())
+    }
+
+    /// Whoever doubts the verdict can look at the contradiction, and judge the history again with `qlab check`.
+    fn keep_violation(&mut self, cell: &Cell, measured: &Measurement) -> anyhow::Result<()> {
+        let Cell { round, cell, system, .. } = cell;
+        let name = format!("violation-{round}-{}-{system}.jsonl", cell.replace('/', "-"));
+        let history = std::io::BufWriter::new(std::fs::File::create(self.writer.dir().join(name))?);
+        qlab_checker::write_json_lines(&verdict::judged(&measured.outcome.history), history)?;
+        let heading = format!("round {round}, {cell}, {system}");
+        self.violations.push(verdict::section(heading, &measured.judgement));
+        let page = qlab_checker::page(&format!("Violations: {}", self.plan.name), &self.violations);
+        Ok(std::fs::write(self.writer.dir().join(VIOLATION_PAGE), page)?)
     }
 
     /// Operations per second to offer: `Some(None)` in a closed loop, `None` if the cell referred to has no throughput.
@@ -212,6 +226,7 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         (Load::Closed { outstanding }, _) => Offered::Closed { outstanding },
         (Load::Open { .. }, None) => unreachable!("open loads have a rate"),
     };
+    let has_faults = !point.faults.is_empty();
     Ok(Spec {
         load,
         mix: Mix::reads(point.read_fraction).context("a share of reads lies in 0 to 1")?,
@@ -225,9 +240,9 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         warmup: plan.warmup,
         measure: plan.measure,
         cooldown: COOLDOWN,
-        slice: SLICE_MAX.min(plan.measure / SLICES_MIN),
+        slice: if has_faults { FAULT_SLICE } else { SLICE_MAX.min(plan.measure / SLICES_MIN) },
         connect_timeout: CONNECT_TIME_MAX,
-        timeout: TIMEOUT,
+        timeout: if has_faults { FAULT_TIMEOUT } else { TIMEOUT },
         give_up: GIVE_UP,
         // Equal for the systems of a cell within a round: all of them hear the same tape.
         seed: plan.seed.wrapping_add(u64::from(slot.round)),

@@ -1,6 +1,6 @@
 //! Was it right? The history of a run and the replicas' own hashes, judged.
 
-use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report};
+use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report, Section, Witness};
 use qlab_loadgen::history::{self, End, Kind};
 use qlab_node::control::Status;
 use qlab_report::Verdict;
@@ -17,9 +17,15 @@ pub struct Judgement {
     pub judged_ops: u64,
     /// What was wrong, for people; empty if nothing was.
     pub explanation: String,
+    /// The contradiction in the history, if it has one.
+    pub witness: Option<Witness>,
 }
 
 impl Judgement {
+    fn unknown(explanation: String) -> Self {
+        Self { verdict: Verdict::Unknown, judged_ops: 0, explanation, witness: None }
+    }
+
     /// What was judged held, but not all that should have been was judged.
     pub fn doubt(&mut self, why: &str) {
         if self.verdict.holds() {
@@ -32,13 +38,23 @@ impl Judgement {
 /// Judges a history as that of a linearizable key-value store.
 pub fn judge(history: &history::History) -> Judgement {
     if history.overflowed() > 0 {
-        let explanation = format!("{} operations did not fit into the history", history.overflowed());
-        return Judgement { verdict: Verdict::Unknown, judged_ops: 0, explanation };
+        let overflowed = history.overflowed();
+        return Judgement::unknown(format!("{overflowed} operations did not fit into the history"));
     }
     match qlab_checker::check(&judged(history), Model::Kv, &Options::default()) {
-        Ok(report) => sum_up(&report),
-        Err(error) => Judgement { verdict: Verdict::Unknown, judged_ops: 0, explanation: error.to_string() },
+        Ok(report) => sum_up(report),
+        Err(error) => Judgement::unknown(error.to_string()),
     }
+}
+
+/// A judgement as a part of a page.
+pub fn section(heading: String, judgement: &Judgement) -> Section {
+    // Where the contradiction is drawn, words about it would say the same again.
+    let verdict = match judgement.witness {
+        Some(_) => format!("Not linearizable; {} operations were judged.", judgement.judged_ops),
+        None => judgement.explanation.clone(),
+    };
+    Section { heading, verdict, witness: judgement.witness.clone() }
 }
 
 /// The history as the judge takes it: without operations that certainly had no effect.
@@ -64,7 +80,7 @@ pub fn agreement(statuses: &[Status]) -> Option<Result<(), String>> {
     }))
 }
 
-fn sum_up(report: &Report) -> Judgement {
+fn sum_up(report: Report) -> Judgement {
     let (verdict, explanation) = match report.verdict {
         qlab_checker::Verdict::Valid => (Verdict::Linearizable, String::new()),
         qlab_checker::Verdict::Unknown => {
@@ -81,7 +97,7 @@ fn sum_up(report: &Report) -> Judgement {
             )
         }
     };
-    Judgement { verdict, judged_ops: report.operations, explanation }
+    Judgement { verdict, judged_ops: report.operations, explanation, witness: report.witness }
 }
 
 fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
@@ -113,3 +129,22 @@ fn value(id: u64) -> u64 {
 }
 
 const _: () = assert!(history::NEVER == NEVER_NS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_has_a_page_and_what_has_no_drawing_has_words() {
+        let mut stale = History::default();
+        stale.push(qlab_checker::Operation::put(1, 7, 1).during(0, 1));
+        stale.push(qlab_checker::Operation::get(2, 7, ABSENT).during(2, 3));
+        let report = qlab_checker::check(&stale, Model::Kv, &Options::default()).unwrap();
+        let violated = sum_up(report);
+        assert_eq!(violated.verdict, Verdict::Violated);
+        let page = |judgement| qlab_checker::page("run", &[section("round 1".into(), judgement)]);
+        assert!(page(&violated).contains("<svg"));
+        let odd = Judgement { verdict: Verdict::Violated, ..Judgement::unknown("replicas differ".into()) };
+        assert!(page(&odd).contains("<p>replicas differ</p>"));
+    }
+}

@@ -91,6 +91,22 @@ fn json_carries_the_verdict_the_operations_and_a_list() {
 }
 
 #[test]
+fn a_page_shows_the_contradiction_and_a_valid_history_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.html");
+    let page = |history| {
+        let output = check_file(history, &["--html", path(&out)]);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+        fs::read_to_string(&out).unwrap()
+    };
+    let invalid = page(INVALID);
+    assert!(invalid.starts_with("<!DOCTYPE html>") && invalid.contains("<svg"), "{invalid}");
+    assert!(invalid.contains("Process 3, 30..40 ns: it read null, but could have read 1 only."), "{invalid}");
+    let valid = page(VALID);
+    assert!(valid.contains("<p>valid: 3 operations judged") && !valid.contains("<svg"), "{valid}");
+}
+
+#[test]
 fn a_dash_reads_standard_input() {
     assert_eq!(check(&["-"], VALID).status.code(), Some(0));
     assert_eq!(check(&["-", "--model", "register"], INVALID).status.code(), Some(1));
@@ -112,13 +128,45 @@ fn what_cannot_be_judged_ends_with_code_2() {
     assert!(complaint(&output).contains("no/such/history.jsonl: No such file"));
     let deletes = r#"{"process": 1, "type": "invoke", "f": "delete", "key": "k", "value": null, "time": 1}"#;
     let output = check_file(deletes, &["--model", "register"]);
-    assert!(complaint(&output).contains("a register has no delete"));
+    assert!(complaint(&output).contains("the model register has no delete"));
 }
 
 #[test]
 fn a_model_that_is_not_there_is_answered_with_those_that_are() {
-    for model in ["mutex", "set", "write-once"] {
-        let output = check(&["-", "--model", model], VALID);
-        assert!(complaint(&output).contains("choose one of kv, register, cas-register, append"));
-    }
+    let output = check(&["-", "--model", "queue"], VALID);
+    let models = "choose one of kv, register, cas-register, append, set, mutex, write-once";
+    assert!(complaint(&output).contains(models));
+}
+
+/// Events one nanosecond apart: process, type, function, value.
+fn events(events: &[(u32, &str, &str, Value)]) -> String {
+    let line = |(time, (process, kind, f, value)): (usize, &(u32, &str, &str, Value))| {
+        json!({"process": process, "type": kind, "f": f, "key": "k", "value": value, "time": time})
+            .to_string()
+    };
+    events.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn code(model: &str, history: &[(u32, &str, &str, Value)]) -> Option<i32> {
+    check(&["-", "--model", model], &events(history)).status.code()
+}
+
+#[test]
+fn a_lock_a_set_and_a_register_for_one_value_are_judged() {
+    let done = |process, f, value: Value| {
+        let asked = if f == "read" { Value::Null } else { value.clone() };
+        [(process, "invoke", f, asked), (process, "ok", f, value)]
+    };
+    let null = Value::Null;
+    let held = [done(1, "acquire", null.clone()), done(2, "acquire", null.clone())].concat();
+    assert_eq!(code("mutex", &held), Some(1));
+    assert_eq!(code("mutex", &[&held[..2], &done(1, "release", null), &held[2..]].concat()), Some(0));
+    let added = [done(1, "add", json!(7)), done(2, "read", json!([7]))].concat();
+    assert_eq!(code("set", &added), Some(0));
+    assert_eq!(code("set", &[&added[..], &done(3, "read", json!([]))].concat()), Some(1));
+    let mut written =
+        [done(1, "write", json!(7)), done(2, "write", json!(8)), done(3, "read", json!(7))].concat();
+    assert_eq!(code("write-once", &written), Some(1));
+    written[3].1 = "fail";
+    assert_eq!(code("write-once", &written), Some(0));
 }

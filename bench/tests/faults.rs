@@ -6,7 +6,7 @@ use std::time::Duration;
 use laboratory::cluster::Cluster;
 use laboratory::fleet::{Fleet, FleetSpec};
 use laboratory::interrupt::Interrupt;
-use laboratory::measure::drive;
+use laboratory::measure::{WATCH_INTERVAL, drive};
 use laboratory::verdict;
 use qlab_loadgen::arrivals::{Load, Spacing};
 use qlab_loadgen::mix::Mix;
@@ -58,7 +58,7 @@ fn under_load(cluster: &mut Cluster, measure: Duration, mut disturb: impl FnMut(
             calls += 1;
             disturb(fleet, calls);
         }
-        Ok(())
+        Ok(WATCH_INTERVAL)
     })
     .unwrap()
 }

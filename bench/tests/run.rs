@@ -95,6 +95,39 @@ fn a_small_run_is_judged_kept_and_valid() {
 }
 
 #[test]
+fn faults_strike_on_time_are_survived_and_their_effects_are_kept() {
+    let out = tempfile::tempdir().unwrap();
+    let arguments = "run --load open:2000/constant --read-fraction 0.5 --keys 100 --warmup 300ms --measure 4500ms \
+                     --faults kill-leader@1s/500ms,pause-follower@2500ms/500ms --json";
+    let Output { status, stdout, stderr } = qlab(arguments, out.path()).output().unwrap();
+    assert!(status.success(), "{status}: {}", text(&stderr));
+    let printed: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    let [cell] = &printed["cells"].as_array().unwrap()[..] else { panic!("one cell: {printed}") };
+    assert_eq!((&cell["verdict"], &cell["system"]), (&"linearizable".into(), &"raft".into()));
+    assert_eq!(cell["fault_schedule"], "kill-leader@1s/500ms,pause-follower@2500ms/500ms");
+    let [killed, paused] = &cell["faults"].as_array().unwrap()[..] else { panic!("two faults: {cell}") };
+    let ns = |fault: &serde_json::Value, field: &str| {
+        fault[field].as_u64().unwrap_or_else(|| panic!("{field}: {fault}"))
+    };
+    for (fault, kind, due_ms) in [(killed, "kill-leader", 1000), (paused, "pause-follower", 2500)] {
+        assert_eq!(fault["kind"], kind);
+        let late_ms = ns(fault, "at_ns") / 1_000_000 - due_ms;
+        assert!(late_ms < 500, "{kind} struck {late_ms} ms late");
+        assert!(ns(fault, "until_ns") > ns(fault, "at_ns") && ns(fault, "node") < 3, "{fault}");
+    }
+    // Nobody can be elected faster than the shortest election timeout.
+    assert!(ns(killed, "unavailable_ns") > 100_000_000, "{killed}");
+    let run_dir = Path::new(printed["run_dir"].as_str().unwrap());
+    assert_eq!(qlab_report::validate::validate(run_dir), []);
+    let run = Run::read(run_dir).unwrap();
+    assert!(run.manifest.files.contains_key("faults.csv") && run.manifest.files.contains_key("slices.csv"));
+    let slices = run.slices().unwrap();
+    assert_eq!((slices.len(), slices[0].length_ms), (45, 100));
+    assert!(slices[5].faults.is_empty() && slices[11].faults == "kill-leader", "{slices:?}");
+    assert_eq!(processes_of(out.path()), 0);
+}
+
+#[test]
 fn ctrl_c_keeps_what_was_measured_and_leaves_no_process() {
     let out = tempfile::tempdir().unwrap();
     let child = long_run(out.path());
@@ -129,6 +162,7 @@ fn mistakes_are_named_and_what_is_valid_is_listed() {
         ("run --system raff".to_owned(), &["raff", "unreplicated", "raft"][..]),
         ("run --lod closed:1".to_owned(), &["--lod", "--load"][..]),
         ("run nonsense".to_owned(), &["nonsense", "quick", "floor"][..]),
+        ("run --faults kill@2s".to_owned(), &["\"kill@2s\"", "kill-leader", "slow-disk", "delay"][..]),
         ("run --load open:fast".to_owned(), &["open:fast", "operations per second"][..]),
         (format!("run {path}"), &["p.toml:7", "`read`", "election_timeout_min_ms", "`reads`"][..]),
     ];

@@ -3,11 +3,14 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::explanation::explain;
 use crate::history::{ByKey, History};
-use crate::model::{ListSpecification, Model, Unsupported, ValueSpecification};
+use crate::levels;
+use crate::model::{Model, Unsupported};
 use crate::operation::Operation;
 use crate::search::{Found, search};
 use crate::shrink::shrink;
+use crate::specification::{ListSpecification, SetSpecification, ValueSpecification};
 use crate::values::Values;
 use crate::witness::Witness;
 use crate::zones;
@@ -34,9 +37,9 @@ impl Default for Options {
 /// By which method to judge a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// By zones where every value read has one certain writer, by search elsewhere.
+    /// By zones where every value read has one certain writer, by levels where a set or a list allows it, by search elsewhere.
     Cheapest,
-    /// By search, always: the cross-check of the other method.
+    /// By search, always: the cross-check of the other methods.
     Search,
 }
 
@@ -61,8 +64,8 @@ pub struct Report {
     pub operations: u64,
     /// How many operations of the history have an unknown outcome.
     pub unknown_outcomes: u64,
-    /// How many keys were judged by zones.
-    pub keys_by_zones: u64,
+    /// How many keys were judged without search: by zones or levels.
+    pub keys_without_search: u64,
     /// How many keys were judged by search.
     pub keys_by_search: u64,
     /// How many keys are not linearizable.
@@ -83,7 +86,7 @@ pub fn check(history: &History, model: Model, options: &Options) -> Result<Repor
     let judge = Judge { model, method: options.method, values: history.values() };
     let by_key = history.by_key();
     let judge_key = |key| {
-        let operations = gather(history, &by_key, key);
+        let operations = gather(history, model, &by_key, key);
         judge.judge(&operations, &mut { options.search_steps_per_key_max })
     };
     let judgements: Vec<Judgement> = (0..by_key.keys()).into_par_iter().map(judge_key).collect();
@@ -99,9 +102,14 @@ fn refuse_unsupported(history: &History, model: Model) -> Result<(), Unsupported
     }
 }
 
-/// The operations of one key, side by side.
-fn gather(history: &History, by_key: &ByKey, key: usize) -> Vec<Operation> {
-    by_key.places(key).iter().map(|place| history.operations()[*place as usize]).collect()
+/// The operations of one key, side by side, as the judges take them.
+fn gather(history: &History, model: Model, by_key: &ByKey, key: usize) -> Vec<Operation> {
+    let places = by_key.places(key);
+    let mut operations = Vec::with_capacity(places.len());
+    operations.extend(places.iter().filter_map(|place| model.lower(history.operations()[*place as usize])));
+    #[cfg(feature = "mutants")]
+    let operations = crate::mutants::misread(operations);
+    operations
 }
 
 /// Judges the operations of one key.
@@ -115,29 +123,37 @@ struct Judge<'a> {
 #[derive(Clone, Copy)]
 struct Judgement {
     found: Found,
-    by_zones: bool,
+    by_search: bool,
 }
 
 impl Judge<'_> {
     fn judge(&self, operations: &[Operation], steps_left: &mut u64) -> Judgement {
-        match self.by_zones(operations) {
-            Some(true) => Judgement { found: Found::Linearizable, by_zones: true },
-            Some(false) => Judgement { found: Found::NotLinearizable, by_zones: true },
-            None => Judgement { found: self.by_search(operations, steps_left), by_zones: false },
+        match self.without_search(operations) {
+            Some(true) => Judgement { found: Found::Linearizable, by_search: false },
+            Some(false) => Judgement { found: Found::NotLinearizable, by_search: false },
+            None => Judgement { found: self.by_search(operations, steps_left), by_search: true },
         }
     }
 
-    fn by_zones(&self, operations: &[Operation]) -> Option<bool> {
-        let allowed = self.method == Method::Cheapest && self.model != Model::Append;
-        if allowed { zones::linearizable(operations) } else { None }
+    /// Whether operations are certainly not linearizable; all questions together have so many steps.
+    fn is_violation(&self, mut steps_left: u64) -> impl FnMut(&[Operation]) -> bool {
+        move |operations| self.judge(operations, &mut steps_left).found == Found::NotLinearizable
+    }
+
+    fn without_search(&self, operations: &[Operation]) -> Option<bool> {
+        match (self.method, self.model) {
+            (Method::Search, _) => None,
+            (Method::Cheapest, Model::Set) => Some(levels::set_is_linearizable(operations, self.values)),
+            (Method::Cheapest, Model::Append) => levels::list_is_linearizable(operations, self.values),
+            (Method::Cheapest, _) => zones::linearizable(operations),
+        }
     }
 
     fn by_search(&self, operations: &[Operation], steps_left: &mut u64) -> Found {
         match self.model {
-            Model::Kv | Model::Register | Model::CasRegister => {
-                search(operations, &mut ValueSpecification::new(self.values), steps_left)
-            }
             Model::Append => search(operations, &mut ListSpecification::new(self.values), steps_left),
+            Model::Set => search(operations, &mut SetSpecification::new(self.values), steps_left),
+            _ => search(operations, &mut ValueSpecification::new(self.values), steps_left),
         }
     }
 }
@@ -157,8 +173,8 @@ fn summarize(history: &History, by_key: &ByKey, judgements: &[Judgement]) -> Rep
         operations: decided.map(|(key, _)| by_key.places(key).len() as u64).sum(),
         unknown_outcomes: history.operations().iter().filter(|operation| operation.is_unknown()).count()
             as u64,
-        keys_by_zones: count(&|judgement| judgement.by_zones),
-        keys_by_search: count(&|judgement| !judgement.by_zones && judgement.found != Found::BudgetSpent),
+        keys_without_search: count(&|judgement| !judgement.by_search),
+        keys_by_search: count(&|judgement| judgement.by_search && judgement.found != Found::BudgetSpent),
         keys_violated,
         keys_undecided,
         witness: None,
@@ -178,15 +194,14 @@ fn witness(
     keys.sort_by_key(|key| by_key.places(*key).len());
     keys.truncate(WITNESS_KEYS_MAX);
     let contradiction = |key| {
-        let mut steps_left = steps_max;
-        let mut is_violation = |operations: &[Operation]| {
-            judge.judge(operations, &mut steps_left).found == Found::NotLinearizable
-        };
-        shrink(&gather(history, by_key, key), judge.model, judge.values, &mut is_violation)
+        let operations = gather(history, judge.model, by_key, key);
+        shrink(&operations, judge.model, judge.values, &mut judge.is_violation(steps_max))
     };
     let contradictions: Vec<Vec<Operation>> = keys.into_par_iter().map(contradiction).collect();
     let smallest = contradictions.into_iter().min_by_key(Vec::len)?;
-    Some(Witness::new(&smallest, history.values()))
+    let (impossible, explanation) =
+        explain(&smallest, judge.model, judge.values, &mut judge.is_violation(steps_max));
+    Some(Witness::new(&smallest, impossible, explanation, judge.model, judge.values))
 }
 
 #[cfg(test)]
@@ -208,7 +223,7 @@ mod tests {
         assert_eq!((report.verdict, report.operations, report.keys_undecided), (Verdict::Unknown, 1, 1));
         let report = check(&history, Model::Kv, &Options::default()).unwrap();
         assert_eq!((report.verdict, report.operations), (Verdict::Valid, 14));
-        assert_eq!((report.keys_by_zones, report.keys_by_search), (1, 1));
+        assert_eq!((report.keys_without_search, report.keys_by_search), (1, 1));
     }
 
     #[test]
@@ -219,7 +234,7 @@ mod tests {
         let refusal = check(&history, Model::Register, &Options::default()).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "a register has no delete: operation 1 of the history needs another model"
+            "the model register has no delete: operation 1 of the history needs another model"
         );
     }
 

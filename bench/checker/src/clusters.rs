@@ -80,13 +80,13 @@ fn accesses(operations: &[Operation]) -> Result<Vec<Access>, Obstacle> {
     let mut accesses = Vec::with_capacity(operations.len());
     for operation in operations {
         let role = match (operation.function, operation.outcome) {
-            (Function::Append, _) => return Err(Obstacle::Uncertain),
             (Function::Get, Outcome::Unknown) | (Function::Cas, Outcome::Fail) => continue,
             (Function::Cas, Outcome::Unknown) if !effected.contains(&operation.value) => continue,
             (Function::Cas, _) if operation.expected == operation.value => return Err(Obstacle::Uncertain),
             (Function::Cas, _) => Role::Cas,
             (Function::Get, _) => Role::Read,
             (Function::Put | Function::Delete, _) => Role::Write,
+            _ => return Err(Obstacle::Uncertain),
         };
         let Operation { value, expected, invoke_ns, complete_ns, .. } = *operation;
         accesses.push(Access { value, expected, invoke_ns, complete_ns, role });
@@ -150,7 +150,12 @@ fn add_clusters(accesses: &[Access], clusters: &mut Vec<Cluster>) -> Result<(), 
         ([], [read, ..]) if read.value == ABSENT => clusters.push(Cluster::initial(reads)),
         ([], _) => return Err(Obstacle::Violation),
         ([write], _) if write.value != ABSENT => {
-            if reads.iter().any(|read| read.complete_ns < write.invoke_ns) {
+            let contradicts = |read: &Access| read.complete_ns < write.invoke_ns;
+            #[cfg(feature = "mutants")]
+            let contradicts = |read: &Access| {
+                contradicts(read) && !crate::mutants::active("clusters: a get may end before its put begins")
+            };
+            if reads.iter().any(contradicts) {
                 return Err(Obstacle::Violation);
             }
             clusters.push(Cluster::written_by(write, reads));

@@ -13,8 +13,8 @@ const NONE: u32 = u32::MAX;
 
 /// Counts, for each value, the operations not yet linearized that need it and those that could write it.
 ///
-/// It works for objects that hold one value. An append leads to values nobody can know beforehand, so if there is one, no
-/// operation needs or provides anything.
+/// It works for objects that hold one value. What an append or an add leads to nobody can know beforehand, so if there is
+/// one, no operation needs or provides anything.
 pub(crate) struct Demand {
     /// By operation: the number of the value that it needs.
     needed: Vec<u32>,
@@ -39,7 +39,7 @@ impl Demand {
         let none = vec![NONE; operations.len()];
         let mut demand =
             Demand { needed: none.clone(), provided: none, left: vec![Left::default()], present: 0 };
-        if operations.iter().any(|operation| operation.function == Function::Append) {
+        if operations.iter().any(Operation::accumulates) {
             return demand;
         }
         let mut numbers = HashMap::from([(ABSENT, demand.present)]);
@@ -61,6 +61,8 @@ impl Demand {
     /// Whether linearizing this operation now would leave others without the value that they need.
     pub(crate) fn would_be_unmet(&self, operation: u32) -> bool {
         let Left { need, provide } = self.left[self.present as usize];
+        #[cfg(feature = "mutants")]
+        let provide = if crate::mutants::active("demand: values are written once") { 0 } else { provide };
         let needs_itself = u32::from(self.needed[operation as usize] == self.present);
         let provided = self.provided[operation as usize];
         provided != NONE && provided != self.present && need > needs_itself && provide == 0

@@ -26,7 +26,7 @@ impl History {
     /// # Panics
     ///
     /// If no client can have seen the operation: it completes before it is invoked, its outcome and its completion
-    /// contradict each other, it failed and is no cas; or if the history is full ([`OPERATIONS_MAX`]).
+    /// contradict each other, it failed and is neither cas nor put; or if the history is full ([`OPERATIONS_MAX`]).
     pub fn push(&mut self, operation: Operation) {
         if let Some(contradiction) = operation.contradiction() {
             panic!("{operation:?} cannot be in a history: {contradiction}");
@@ -56,6 +56,16 @@ impl History {
     /// Appends the operations of `other`, whose ids must mean the same: plain numbers, or taken from these same values.
     pub fn extend(&mut self, other: &[Operation]) {
         other.iter().for_each(|operation| self.push(*operation));
+    }
+
+    /// Takes operations that [`push`](Self::push) would take, without a copy; there must be none yet.
+    pub(crate) fn adopt(&mut self, operations: Vec<Operation>) {
+        assert!(
+            self.operations.is_empty() && operations.len() <= OPERATIONS_MAX,
+            "one history is one adoption"
+        );
+        debug_assert!(operations.iter().all(|operation| operation.contradiction().is_none()));
+        self.operations = operations;
     }
 
     /// The operations, ordered by key: which they are, and where each key ends.
@@ -136,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "only a cas fails")]
-    fn a_failed_put_is_refused() {
-        History::default().push(Operation::put(0, 1, 1).failed_during(4, 5));
+    #[should_panic(expected = "only a cas or a put fails")]
+    fn a_failed_delete_is_refused() {
+        History::default().push(Operation::delete(0, 1).failed_during(4, 5));
     }
 }

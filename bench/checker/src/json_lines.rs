@@ -6,10 +6,26 @@
 //! ```
 //!
 //! An operation is a line that invokes and, perhaps, a later line of the same process that completes it with `ok`, `fail` or
-//! `info`. One that is never completed has an unknown outcome, as if it had ended in `info`. A `fail` means that the
-//! operation certainly was not done, and the operation is left out; only for a cas it says something about the object, that
-//! the value differed from the expected one. The completing line repeats the value or says `null`, but for a get, whose
-//! completing line carries what was read. Other fields are ignored, and so are empty lines.
+//! `info`. One that is never completed has an unknown outcome, as if it had ended in `info`: it may have taken effect at any
+//! later time, or never. The completing line repeats the value or says `null`, but for a get, whose completing line carries
+//! what was read. Other fields are ignored, and so are empty lines.
+//!
+//! | model | `f` and what `value` carries |
+//! |---|---|
+//! | `register` | `get` (or `read`): `null`, when ok what was read; `put` (or `write`): the value |
+//! | `cas-register` | the same, and `cas`: `[expected, new]` |
+//! | `kv` | the same, and `delete`: `null`; `append`: the text that it adds |
+//! | `append` | `get`: when ok the whole list; `append`: the element |
+//! | `set` | `get`: when ok the whole set, as a list in any order; `add`: the element |
+//! | `mutex` | `acquire` and `release`: `null`; the owner is the process |
+//! | `write-once` | `get` and `put` |
+//!
+//! All objects begin absent, which reads as `null`: an empty list, an empty set, a lock that is free, a register that may yet
+//! be written. To write `null` is to write nothing.
+//!
+//! A `fail` means that the operation certainly was not done. It is left out, but for two that say something about the object: a
+//! failed cas says that the value differed from the expected one, and the failed put of a write-once register that it had a
+//! value before. One that failed for another reason must not end in `fail` but in `info`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -129,7 +145,10 @@ impl Events {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         self.check_time(event.time)?;
         let function = Function::from_name(&event.f).ok_or_else(|| {
-            format!("there is no function {:?}; choose get, put, delete, cas or append", event.f)
+            format!(
+                "there is no function {:?}; choose get, put, delete, cas, append, add, acquire or release",
+                event.f
+            )
         })?;
         match event.kind {
             EventKind::Invoke => self.invoke(function, &event),
@@ -188,17 +207,22 @@ impl Events {
                 Err("a get carries null when invoked, and what it read when it is ok".to_owned())
             }
             (Function::Delete, Value::Null) => Ok(Operation::delete(process, key)),
-            (Function::Delete, _) => Err("a delete carries null".to_owned()),
+            (Function::Acquire, Value::Null) => Ok(Operation::acquire(process, key)),
+            (Function::Release, Value::Null) => Ok(Operation::release(process, key)),
+            (Function::Delete | Function::Acquire | Function::Release, _) => {
+                Err(format!("the {} must carry null", function.name()))
+            }
             (Function::Cas, Value::Array(pair)) if pair.len() == 2 => {
                 let (expected, new) = (self.value(&pair[0])?, self.value(&pair[1])?);
                 Ok(Operation::cas(process, key, expected, new))
             }
             (Function::Cas, _) => Err("a cas carries two values, [expected, new]".to_owned()),
             (Function::Put, value) => Ok(Operation::put(process, key, self.value(value)?)),
-            (Function::Append, Value::Null) => {
-                Err("an append carries what it adds, which cannot be null".to_owned())
+            (Function::Append | Function::Add, Value::Null) => {
+                Err(format!("the {} must carry what it adds, which cannot be null", function.name()))
             }
             (Function::Append, value) => Ok(Operation::append(process, key, self.value(value)?)),
+            (Function::Add, value) => Ok(Operation::add(process, key, self.value(value)?)),
         }
     }
 
@@ -254,9 +278,9 @@ impl Events {
     }
 
     fn finish(mut self) -> History {
-        let not_done = |o: &Operation| o.outcome == Outcome::Fail && o.function != Function::Cas;
+        let not_done = |o: &Operation| o.outcome == Outcome::Fail && !o.function.can_fail();
         self.operations.retain(|operation| !not_done(operation));
-        self.history.extend(&self.operations);
+        self.history.adopt(self.operations);
         self.history
     }
 }
@@ -265,17 +289,22 @@ impl Events {
 fn events_in_order(operations: &[Operation]) -> impl Iterator<Item = (u32, bool)> {
     let mut order: Vec<u32> = (0..operations.len() as u32).collect();
     order.sort_by_key(|place| {
-        (operations[*place as usize].invoke_ns, operations[*place as usize].complete_ns)
+        let operation = &operations[*place as usize];
+        (operation.invoke_ns, end_ns(operation))
     });
     let mut events = Vec::with_capacity(2 * order.len());
     for (rank, place) in (0u32..).zip(order) {
         let operation = &operations[place as usize];
-        let end_ns = if operation.is_unknown() { operation.invoke_ns } else { operation.complete_ns };
         events.push((operation.invoke_ns, rank, false, place));
-        events.push((end_ns, rank, true, place));
+        events.push((end_ns(operation), rank, true, place));
     }
     events.sort_unstable();
     events.into_iter().map(|(_, _, completes, place)| (place, completes))
+}
+
+/// When the completing line comes.
+fn end_ns(operation: &Operation) -> u64 {
+    if operation.is_unknown() { operation.invoke_ns } else { operation.complete_ns }
 }
 
 fn event(operation: &Operation, completes: bool, history: &History) -> Event<'static> {
@@ -286,13 +315,12 @@ fn event(operation: &Operation, completes: bool, history: &History) -> Event<'st
         (true, Outcome::Unknown) => EventKind::Info,
     };
     let is_result = operation.function != Function::Get || kind == EventKind::Ok;
-    let end_ns = if operation.is_unknown() { operation.invoke_ns } else { operation.complete_ns };
     Event {
         process: operation.process,
         kind,
         f: Cow::Borrowed(operation.function.name()),
         key: history.values().value(operation.key),
         value: if is_result { value_in_words(operation, history.values()) } else { Value::Null },
-        time: if completes { end_ns } else { operation.invoke_ns },
+        time: if completes { end_ns(operation) } else { operation.invoke_ns },
     }
 }

@@ -1,13 +1,9 @@
-//! Which objects can be judged, and what each does when it is used by one client at a time.
+//! Which objects can be judged, and which of them are others in disguise.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::Value;
-
-use crate::operation::{ABSENT, Function, Operation};
-use crate::values::Values;
+use crate::operation::{ABSENT, Function, Operation, Outcome};
 
 /// The kind of object behind each key. All of them begin absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,24 +16,33 @@ pub enum Model {
     CasRegister,
     /// A list: append adds an element to its end, get returns all of it (`null` for the empty list, too).
     Append,
+    /// A set that only grows: add adds an element, get returns all of it in any order (`null` for the empty set, too).
+    Set,
+    /// A lock with an owner: acquire takes it if it is free, release gives it back and is only for the process that took it.
+    Mutex,
+    /// A register that takes one value for ever: get, and put, which fails if a value was written before.
+    WriteOnce,
 }
 
 /// Every model, with its name on the command line.
-const NAMES: [(Model, &str); 4] = [
+const NAMES: [(Model, &str); 7] = [
     (Model::Kv, "kv"),
     (Model::Register, "register"),
     (Model::CasRegister, "cas-register"),
     (Model::Append, "append"),
+    (Model::Set, "set"),
+    (Model::Mutex, "mutex"),
+    (Model::WriteOnce, "write-once"),
 ];
 
 /// No model has this name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("there is no model {0:?}; choose one of kv, register, cas-register, append")]
+#[error("there is no model {0:?}; choose one of kv, register, cas-register, append, set, mutex, write-once")]
 pub struct UnknownModel(pub String);
 
 /// The history contains an operation that the model does not have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a {model} has no {}: operation {place} of the history needs another model", function.name())]
+#[error("the model {model} has no {}: operation {place} of the history needs another model", function.name())]
 pub struct Unsupported {
     /// The model asked for.
     pub model: Model,
@@ -50,12 +55,54 @@ pub struct Unsupported {
 impl Model {
     /// Whether the object has this operation.
     pub fn supports(self, function: Function) -> bool {
-        use Function::{Append, Cas, Get, Put};
+        use Function::{Acquire, Add, Append, Cas, Delete, Get, Put, Release};
         match self {
-            Model::Kv => true,
-            Model::Register => matches!(function, Get | Put),
+            Model::Kv => matches!(function, Get | Put | Delete | Cas | Append),
+            Model::Register | Model::WriteOnce => matches!(function, Get | Put),
             Model::CasRegister => matches!(function, Get | Put | Cas),
             Model::Append => matches!(function, Get | Append),
+            Model::Set => matches!(function, Get | Add),
+            Model::Mutex => matches!(function, Acquire | Release),
+        }
+    }
+
+    /// The operation as the judges take it, or `None` if it says nothing about the object.
+    ///
+    /// A mutex is a register that holds its owner: to acquire is a cas from nothing to the process, to release is one back.
+    /// A write-once register is one whose every put is a cas from nothing. So neither needs judges of its own.
+    pub(crate) fn lower(self, operation: Operation) -> Option<Operation> {
+        let cas = |expected, value| Some(Operation { function: Function::Cas, expected, value, ..operation });
+        let owner = u64::from(operation.process);
+        match (self, operation.function) {
+            #[cfg(feature = "mutants")]
+            (Model::Mutex, Function::Release)
+                if crate::mutants::active("model: anyone may release a lock") =>
+            {
+                Some(Operation { function: Function::Delete, ..operation })
+            }
+            #[cfg(feature = "mutants")]
+            (Model::WriteOnce, Function::Put)
+                if operation.outcome == Outcome::Fail
+                    && crate::mutants::active("model: a put that was refused says nothing") =>
+            {
+                None
+            }
+            (Model::Mutex, Function::Acquire) => cas(ABSENT, owner),
+            (Model::Mutex, Function::Release) => cas(owner, ABSENT),
+            (Model::WriteOnce, Function::Put) => cas(ABSENT, operation.value),
+            (_, Function::Put) if operation.outcome == Outcome::Fail => None,
+            _ => Some(operation),
+        }
+    }
+
+    /// What was [lowered](Model::lower), in the words of the history again.
+    pub(crate) fn raise(self, lowered: Operation) -> Operation {
+        let raised = |function, value| Operation { function, expected: ABSENT, value, ..lowered };
+        match (self, lowered.function) {
+            (Model::Mutex, Function::Cas) if lowered.expected == ABSENT => raised(Function::Acquire, ABSENT),
+            (Model::Mutex, Function::Cas) => raised(Function::Release, ABSENT),
+            (Model::WriteOnce, Function::Cas) => raised(Function::Put, lowered.value),
+            _ => lowered,
         }
     }
 }
@@ -76,139 +123,8 @@ impl FromStr for Model {
     }
 }
 
-/// A sequential specification: the object as a state machine for one client.
-///
-/// States are numbers; a specification whose states are larger numbers them as it meets them. Equal states must have equal
-/// numbers, because the search recognises by them where it has been.
-pub(crate) trait Specification {
-    /// The state before the first operation.
-    fn initial(&self) -> u64;
-
-    /// The state after `operation`, or `None` if it cannot end as it did in `state`. An operation of unknown outcome is
-    /// asked for as one that takes effect.
-    fn step(&mut self, state: u64, operation: &Operation) -> Option<u64>;
-}
-
-/// A key of a store, or a register: the state is the id of its value.
-pub(crate) struct ValueSpecification<'a> {
-    values: &'a Values,
-    /// Texts made by appending that no operation names: the n-th has the id `DERIVED` + n.
-    derived: Vec<String>,
-    derived_ids: HashMap<String, u64>,
-    /// What appending to a state gave before.
-    appended: HashMap<(u64, u64), u64>,
-}
-
-/// Ids from here on belong to texts that only appending made; no table of values reaches so far.
-const DERIVED: u64 = 3 << 62;
-
-impl<'a> ValueSpecification<'a> {
-    /// An absent value.
-    pub(crate) fn new(values: &'a Values) -> Self {
-        let (derived, derived_ids, appended) = Default::default();
-        ValueSpecification { values, derived, derived_ids, appended }
-    }
-
-    fn append(&mut self, state: u64, added: u64) -> u64 {
-        if let Some(known) = self.appended.get(&(state, added)) {
-            return *known;
-        }
-        let text = self.text(state) + &self.values.text(added);
-        let id = self.id(text);
-        self.appended.insert((state, added), id);
-        id
-    }
-
-    fn text(&self, state: u64) -> String {
-        let derived =
-            state.checked_sub(DERIVED).and_then(|place| self.derived.get(usize::try_from(place).ok()?));
-        derived.cloned().unwrap_or_else(|| self.values.text(state))
-    }
-
-    fn id(&mut self, text: String) -> u64 {
-        let text = match self.values.id_of_text(text) {
-            Ok(id) => return id,
-            Err(text) => text,
-        };
-        let next = DERIVED + self.derived.len() as u64;
-        let id = *self.derived_ids.entry(text.clone()).or_insert(next);
-        if id == next {
-            self.derived.push(text);
-        }
-        id
-    }
-}
-
-impl Specification for ValueSpecification<'_> {
-    fn initial(&self) -> u64 {
-        ABSENT
-    }
-
-    fn step(&mut self, state: u64, operation: &Operation) -> Option<u64> {
-        match operation.function {
-            Function::Get => (operation.value == state).then_some(state),
-            Function::Put | Function::Delete => Some(operation.value),
-            Function::Cas if operation.only_observes() => (operation.expected != state).then_some(state),
-            Function::Cas => (operation.expected == state).then_some(operation.value),
-            Function::Append => Some(self.append(state, operation.value)),
-        }
-    }
-}
-
-/// A list: states number the lists met so far, the empty one is 0.
-pub(crate) struct ListSpecification<'a> {
-    values: &'a Values,
-    /// The list that an element at the end of another list makes.
-    longer: HashMap<(u64, u64), u64>,
-    /// The list behind the id of a value, `None` if it is not a list.
-    lists: HashMap<u64, Option<u64>>,
-}
-
-impl<'a> ListSpecification<'a> {
-    /// An empty list.
-    pub(crate) fn new(values: &'a Values) -> Self {
-        ListSpecification { values, longer: HashMap::new(), lists: HashMap::new() }
-    }
-
-    fn append(&mut self, list: u64, element: u64) -> u64 {
-        let next = self.longer.len() as u64 + 1;
-        *self.longer.entry((list, element)).or_insert(next)
-    }
-
-    fn list(&mut self, value: u64) -> Option<u64> {
-        if let Some(known) = self.lists.get(&value) {
-            return *known;
-        }
-        let list = self.values.elements(value).map(|elements| self.follow(elements));
-        self.lists.insert(value, list);
-        list
-    }
-
-    fn follow(&mut self, elements: &[Value]) -> u64 {
-        let id = |element| self.values.id(element).expect("elements are interned with their list");
-        let ids: Vec<u64> = elements.iter().map(id).collect();
-        ids.into_iter().fold(0, |list, element| self.append(list, element))
-    }
-}
-
-impl Specification for ListSpecification<'_> {
-    fn initial(&self) -> u64 {
-        0
-    }
-
-    fn step(&mut self, state: u64, operation: &Operation) -> Option<u64> {
-        match operation.function {
-            Function::Get => (self.list(operation.value)? == state).then_some(state),
-            Function::Append => Some(self.append(state, operation.value)),
-            Function::Put | Function::Delete | Function::Cas => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -221,43 +137,17 @@ mod tests {
     }
 
     #[test]
-    fn appending_reaches_a_text_that_was_read() {
-        let mut values = Values::default();
-        let [a, b, ab] = [json!("a"), json!("b"), json!("ab")].map(|value| values.intern(&value));
-        let mut object = ValueSpecification::new(&values);
-        let after_a = object.step(ABSENT, &Operation::append(0, 0, a)).unwrap();
-        assert_eq!(after_a, a);
-        assert_eq!(object.step(after_a, &Operation::append(0, 0, b)), Some(ab));
-    }
-
-    #[test]
-    fn texts_that_nobody_read_are_told_apart() {
-        let mut values = Values::default();
-        let [a, b] = [json!("a"), json!("b")].map(|value| values.intern(&value));
-        let mut object = ValueSpecification::new(&values);
-        let [ab, ba] = [(a, b), (b, a)].map(|(first, second)| object.append(first, second));
-        assert_ne!(ab, ba);
-        assert_eq!(object.text(ba), "ba");
-    }
-
-    #[test]
-    fn a_text_is_one_state_however_it_was_made() {
-        let mut values = Values::default();
-        let [a, aa] = [json!("a"), json!("aa")].map(|value| values.intern(&value));
-        let mut object = ValueSpecification::new(&values);
-        assert_eq!(object.append(a, aa), object.append(aa, a));
-    }
-
-    #[test]
-    fn a_list_is_read_in_the_order_of_its_appends() {
-        let mut values = Values::default();
-        let [list, reversed] = [json!(["a", 2]), json!([2, "a"])].map(|value| values.intern(&value));
-        let a = values.intern(&json!("a"));
-        let mut object = ListSpecification::new(&values);
-        let state = [a, 2].into_iter().fold(object.initial(), |state, element| object.append(state, element));
-        assert_eq!(object.step(state, &Operation::get(0, 0, list)), Some(state));
-        assert_eq!(object.step(state, &Operation::get(0, 0, reversed)), None);
-        assert_eq!(object.step(state, &Operation::get(0, 0, ABSENT)), None);
-        assert_eq!(object.step(0, &Operation::get(0, 0, ABSENT)), Some(0));
+    fn what_is_lowered_can_be_raised_again() {
+        let lock = [Operation::acquire(3, 0).during(1, 2), Operation::release(0, 0).unknown_since(4)];
+        for operation in lock {
+            assert_eq!(Model::Mutex.lower(operation).map(|cas| Model::Mutex.raise(cas)), Some(operation));
+        }
+        let refused = Operation::put(3, 0, 7).failed_during(1, 2);
+        assert_eq!(
+            Model::WriteOnce.lower(refused),
+            Some(Operation::cas(3, 0, ABSENT, 7).failed_during(1, 2))
+        );
+        assert_eq!(Model::WriteOnce.lower(refused).map(|cas| Model::WriteOnce.raise(cas)), Some(refused));
+        assert_eq!(Model::Register.lower(refused), None, "it was not done");
     }
 }

@@ -22,6 +22,12 @@ pub enum Function {
     Cas,
     /// Adds to the end of the value.
     Append,
+    /// Adds an element to the set.
+    Add,
+    /// Takes the lock.
+    Acquire,
+    /// Gives the lock back.
+    Release,
 }
 
 impl Function {
@@ -33,7 +39,15 @@ impl Function {
             Function::Delete => "delete",
             Function::Cas => "cas",
             Function::Append => "append",
+            Function::Add => "add",
+            Function::Acquire => "acquire",
+            Function::Release => "release",
         }
+    }
+
+    /// Whether its failure says something about the object, so that it stays in the history.
+    pub(crate) fn can_fail(self) -> bool {
+        matches!(self, Function::Cas | Function::Put)
     }
 
     /// The function called `name` in a history file; registers say `read` and `write` for `get` and `put`.
@@ -44,6 +58,9 @@ impl Function {
             "delete" => Some(Function::Delete),
             "cas" => Some(Function::Cas),
             "append" => Some(Function::Append),
+            "add" => Some(Function::Add),
+            "acquire" => Some(Function::Acquire),
+            "release" => Some(Function::Release),
             _ => None,
         }
     }
@@ -54,8 +71,8 @@ impl Function {
 pub enum Outcome {
     /// It took effect within its interval.
     Ok,
-    /// Its comparison failed within its interval: the value differed from the expected one. Only a cas ends so; any other
-    /// operation known not to have been done does not belong into a history.
+    /// It was refused within its interval, by what it found: a cas another value than the expected one, a put a write-once
+    /// register that was written before. Any other operation known not to have been done does not belong into a history.
     Fail,
     /// It may have taken effect at any time after its invocation, or never.
     Unknown,
@@ -74,7 +91,7 @@ pub struct Operation {
     pub complete_ns: u64,
     /// The object.
     pub key: u64,
-    /// What a get read, what a put or cas writes, what an append adds; [`ABSENT`] for a delete.
+    /// What a get read, what a put or cas writes, what an append or add adds; [`ABSENT`] for all others.
     pub value: u64,
     /// What a cas compares with; [`ABSENT`] for all others.
     pub expected: u64,
@@ -112,6 +129,21 @@ impl Operation {
         Self::new(process, key, Function::Append, ABSENT, value)
     }
 
+    /// An add of `value` to a set.
+    pub fn add(process: u32, key: u64, value: u64) -> Self {
+        Self::new(process, key, Function::Add, ABSENT, value)
+    }
+
+    /// The process takes a lock.
+    pub fn acquire(process: u32, key: u64) -> Self {
+        Self::new(process, key, Function::Acquire, ABSENT, ABSENT)
+    }
+
+    /// The process gives a lock back.
+    pub fn release(process: u32, key: u64) -> Self {
+        Self::new(process, key, Function::Release, ABSENT, ABSENT)
+    }
+
     fn new(process: u32, key: u64, function: Function, expected: u64, value: u64) -> Self {
         let (invoke_ns, complete_ns, outcome) = (0, NEVER_NS, Outcome::Unknown);
         Operation { invoke_ns, complete_ns, key, value, expected, process, function, outcome }
@@ -122,7 +154,7 @@ impl Operation {
         Operation { invoke_ns, complete_ns, outcome: Outcome::Ok, ..self }
     }
 
-    /// The same operation, its comparison failed between these two times.
+    /// The same operation, refused between these two times.
     pub fn failed_during(self, invoke_ns: u64, complete_ns: u64) -> Self {
         Operation { invoke_ns, complete_ns, outcome: Outcome::Fail, ..self }
     }
@@ -142,6 +174,11 @@ impl Operation {
         self.function == Function::Get || self.outcome == Outcome::Fail
     }
 
+    /// Whether what it leads to depends on more of the past than one value.
+    pub(crate) fn accumulates(&self) -> bool {
+        matches!(self.function, Function::Append | Function::Add)
+    }
+
     /// Why no history can contain this operation, if so.
     pub(crate) fn contradiction(&self) -> Option<&'static str> {
         if self.invoke_ns > self.complete_ns {
@@ -150,8 +187,8 @@ impl Operation {
         if self.is_unknown() != (self.complete_ns == NEVER_NS) {
             return Some("an outcome is unknown exactly when the operation never completes");
         }
-        if self.outcome == Outcome::Fail && self.function != Function::Cas {
-            return Some("only a cas fails and stays in the history");
+        if self.outcome == Outcome::Fail && !self.function.can_fail() {
+            return Some("only a cas or a put fails and stays in the history");
         }
         None
     }
@@ -168,7 +205,9 @@ mod tests {
 
     #[test]
     fn every_name_leads_back_to_its_function() {
-        for function in [Function::Get, Function::Put, Function::Delete, Function::Cas, Function::Append] {
+        let stored = [Function::Get, Function::Put, Function::Delete, Function::Cas];
+        let others = [Function::Append, Function::Add, Function::Acquire, Function::Release];
+        for function in stored.into_iter().chain(others) {
             assert_eq!(Function::from_name(function.name()), Some(function));
         }
     }

@@ -12,16 +12,16 @@
 //! - **Unknown outcomes last.** An operation that may never have happened is tried when no completed one leads on.
 //!   Tried in the order of invocation it would be spent at once, to be missed much later.
 //! - **Unknown outcomes nobody saw are left out**, if no operation of the key could have been affected: a put or cas whose
-//!   value no get returned and no cas expects. Taken out of a legal order, it leaves a legal order, unless a failed cas
-//!   or an append was there to notice; then it is kept.
+//!   value no get returned and no cas expects. Taken out of a legal order, it leaves a legal order, unless a failed cas,
+//!   an append or an add was there to notice; then it is kept.
 //! - **No value is replaced that is still needed** and cannot be written again (see [`Demand`]).
 
 use std::collections::HashSet;
 
 use crate::configurations::Configurations;
 use crate::demand::Demand;
-use crate::model::Specification;
 use crate::operation::{Function, Operation};
+use crate::specification::Specification;
 use crate::timeline::{Kind, Timeline};
 
 /// What the search found out.
@@ -89,12 +89,16 @@ impl Seen {
         match operation.function {
             Function::Get if !operation.is_unknown() => _ = self.values.insert(operation.value),
             Function::Cas if !operation.only_observes() => _ = self.values.insert(operation.expected),
-            Function::Cas | Function::Append => self.indirectly = true,
-            Function::Get | Function::Put | Function::Delete => {}
+            Function::Cas | Function::Append | Function::Add => self.indirectly = true,
+            _ => {}
         }
     }
 
     fn may_notice(&self, unknown: &Operation) -> bool {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::active("search: an unknown outcome has no effect") {
+            return false;
+        }
         !unknown.only_observes() && (self.indirectly || self.values.contains(&unknown.value))
     }
 }
@@ -154,6 +158,10 @@ impl<S: Specification> Search<'_, S> {
                     node = self.timeline.after(node)
                 }
                 Kind::Call => return Some(node),
+                #[cfg(feature = "mutants")]
+                Kind::Return if crate::mutants::active("search: nobody waits for the first return") => {
+                    node = self.timeline.after(node);
+                }
                 Kind::Return => node = self.timeline.first_unknown(),
                 Kind::UnknownCall => return self.is_invoked(node).then_some(node),
                 Kind::End => return None,
@@ -230,6 +238,10 @@ impl<S: Specification> Search<'_, S> {
     fn is_new(&mut self) -> bool {
         self.words.clear();
         self.words.extend([self.state, self.linearized.full as u64]);
+        #[cfg(feature = "mutants")]
+        if crate::mutants::active("search: configurations are told apart by their state") {
+            return self.seen.insert(&self.words);
+        }
         self.words.extend_from_slice(self.linearized.window());
         // Always of the same length, so that no two configurations have the same words.
         self.words.extend_from_slice(&self.effected.words);
@@ -276,8 +288,8 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ValueSpecification;
     use crate::operation::ABSENT;
+    use crate::specification::ValueSpecification;
     use crate::values::Values;
 
     fn found(operations: &[Operation], steps: u64) -> Found {

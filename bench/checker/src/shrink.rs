@@ -8,7 +8,10 @@
 //! - **Observers.** A get or a failed cas changes nothing: without it, a legal order is a legal order.
 //! - **Values.** All writes of a value go together with all gets of it; a cas that expects it goes too, and then so does the
 //!   value it writes. No operation left could tell the difference, except a failed cas, so those go as well.
-//! - **Unread elements** of a list. In a legal order their appends come after all gets.
+//! - **Unread elements** of a list or a set. In a legal order they are added after all gets.
+//! - **Holds** of a lock. In a legal order nothing comes between an acquire and the release by which the same process goes on,
+//!   but for operations of its own of unknown outcome, which then need not have happened; so both can go. And all
+//!   operations of a process can, as the lock is nobody else's while it is theirs.
 //!
 //! Each is tried on large parts first, then on ever smaller ones, until no single one can be left out. An operation whose
 //! outcome the prefix had made unknown gets its outcome back: knowing more never makes a violation legal.
@@ -16,7 +19,7 @@
 use std::collections::HashSet;
 
 use crate::model::Model;
-use crate::operation::{Function, Operation, Outcome};
+use crate::operation::{ABSENT, Function, Operation, Outcome};
 use crate::values::Values;
 
 /// The smallest violation found within these operations of one key, ordered by invocation.
@@ -33,8 +36,9 @@ pub(crate) fn shrink(
         let before = left.len();
         leave_out_observers(&mut left, is_violation);
         match model {
-            Model::Append => leave_out_unread_elements(&mut left, values, is_violation),
-            Model::Kv | Model::Register | Model::CasRegister => leave_out_values(&mut left, is_violation),
+            Model::Append | Model::Set => leave_out_unread_elements(&mut left, values, is_violation),
+            Model::Mutex => leave_out_holds(&mut left, is_violation),
+            _ => leave_out_values(&mut left, is_violation),
         }
         if left.len() == before {
             break;
@@ -58,7 +62,7 @@ fn shortest_prefix(
 }
 
 /// What was known at a moment.
-fn prefix(operations: &[Operation], moment_ns: u64) -> Vec<Operation> {
+pub(crate) fn prefix(operations: &[Operation], moment_ns: u64) -> Vec<Operation> {
     let invoked = operations.iter().filter(|operation| operation.invoke_ns <= moment_ns);
     let known = |operation: &Operation| {
         let open = operation.complete_ns > moment_ns;
@@ -78,7 +82,7 @@ fn without_operations(operations: &[Operation], dropped: &[Operation]) -> Vec<Op
 }
 
 fn leave_out_values(left: &mut Vec<Operation>, is_violation: &mut impl FnMut(&[Operation]) -> bool) {
-    if left.iter().any(|operation| operation.function == Function::Append) {
+    if left.iter().any(Operation::accumulates) {
         return; // A text holds all values appended since the last put: none of them can be left out alone.
     }
     let mut seen = HashSet::new();
@@ -112,12 +116,37 @@ fn leave_out_unread_elements(
     is_violation: &mut impl FnMut(&[Operation]) -> bool,
 ) {
     let gets = left.iter().filter(|operation| operation.function == Function::Get && !operation.is_unknown());
-    let elements = gets.flat_map(|get| values.elements(get.value).unwrap_or_default());
-    let read: HashSet<u64> = elements.filter_map(|element| values.id(element)).collect();
-    let is_unread =
-        |operation: &&Operation| operation.function == Function::Append && !read.contains(&operation.value);
+    let read: HashSet<u64> = gets.flat_map(|get| values.elements(get.value).unwrap_or_default()).collect();
+    let is_unread = |operation: &&Operation| operation.accumulates() && !read.contains(&operation.value);
     let unread = left.iter().filter(is_unread).copied().collect();
     leave_out(left, unread, without_operations, is_violation);
+}
+
+fn leave_out_holds(left: &mut Vec<Operation>, is_violation: &mut impl FnMut(&[Operation]) -> bool) {
+    let mut processes: Vec<u32> = left.iter().map(|operation| operation.process).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    leave_out(left, processes, without_processes, is_violation);
+    let holds = holds(left);
+    leave_out(left, holds, |rest, dropped| without_operations(rest, dropped.as_flattened()), is_violation);
+}
+
+fn without_processes(operations: &[Operation], dropped: &[u32]) -> Vec<Operation> {
+    operations.iter().filter(|operation| !dropped.contains(&operation.process)).copied().collect()
+}
+
+/// Each completed acquire with the release that is the next completed operation of its process; both are lowered to cas.
+fn holds(operations: &[Operation]) -> Vec<[Operation; 2]> {
+    let completed = operations.iter().filter(|operation| !operation.is_unknown());
+    let mut completed: Vec<Operation> = completed.copied().collect();
+    completed.sort_by_key(|operation| (operation.process, operation.invoke_ns, operation.complete_ns));
+    let is_hold = |[acquire, release]: &[Operation; 2]| {
+        acquire.process == release.process
+            && acquire.expected == ABSENT
+            && release.value == ABSENT
+            && acquire.complete_ns < release.invoke_ns
+    };
+    completed.array_windows().filter(|pair| is_hold(pair)).copied().collect()
 }
 
 /// Leaves out as many of `items` as possible: halves, quarters, …, single ones until no single one can go.
@@ -162,9 +191,8 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
-    use crate::model::ValueSpecification;
-    use crate::operation::ABSENT;
     use crate::search::{Found, search};
+    use crate::specification::ValueSpecification;
 
     #[test]
     fn a_value_goes_with_all_that_follows_from_it() {

@@ -1,6 +1,7 @@
 //! JSON values as 64-bit ids.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -19,8 +20,9 @@ const INTERNED: u64 = 1 << 63;
 /// writes as the file it stands for.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
-    table: Vec<Value>,
-    ids: HashMap<Value, u64>,
+    table: Vec<Arc<Value>>,
+    /// The same values: a list that was read may be long, so it is kept once.
+    ids: HashMap<Arc<Value>, u64>,
 }
 
 impl Values {
@@ -33,8 +35,9 @@ impl Values {
             elements.iter().for_each(|element| _ = self.intern(element));
         }
         let id = INTERNED + self.table.len() as u64;
-        self.table.push(value.clone());
-        self.ids.insert(value.clone(), id);
+        let value = Arc::new(value.clone());
+        self.table.push(Arc::clone(&value));
+        self.ids.insert(value, id);
         id
     }
 
@@ -58,11 +61,12 @@ impl Values {
         }
     }
 
-    /// The elements of the list behind `id`: none for `null`, which is the empty list to one who appends.
-    pub(crate) fn elements(&self, id: u64) -> Option<&[Value]> {
+    /// The ids of the elements of the list behind `id`: none for `null`, which is the empty list to one who appends.
+    pub(crate) fn elements(&self, id: u64) -> Option<Vec<u64>> {
+        let element = |element| self.id(element).expect("elements are interned with their list");
         match self.interned(id) {
-            Some(Value::Array(elements)) => Some(elements),
-            None if id == ABSENT => Some(&[]),
+            Some(Value::Array(elements)) => Some(elements.iter().map(element).collect()),
+            None if id == ABSENT => Some(Vec::new()),
             _ => None,
         }
     }
@@ -87,7 +91,7 @@ impl Values {
     }
 
     fn interned(&self, id: u64) -> Option<&Value> {
-        self.table.get(usize::try_from(id.checked_sub(INTERNED)?).ok()?)
+        self.table.get(usize::try_from(id.checked_sub(INTERNED)?).ok()?).map(AsRef::as_ref)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::model::Model;
 use crate::operation::{Function, NEVER_NS, Operation, Outcome};
 use crate::values::Values;
 
@@ -13,12 +14,19 @@ use crate::values::Values;
 /// It was made by leaving out operations that a linearizable history can spare, so it contradicts the model on its own.
 /// None of the reductions makes it smaller, unless the budget for making it ended first.
 ///
-/// Written with `{}`, it draws the intervals under each other; columns are the order of the moments, not their distance.
+/// Written with `{}`, it draws the intervals under each other; columns are the order of the moments, not their distance. As
+/// JSON it is the list of its operations.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Witness {
     /// The operations.
     pub operations: Vec<WitnessOperation>,
+    /// The place of the operation that has none in any legal order of those that had completed when it did.
+    #[serde(skip)]
+    pub impossible: usize,
+    /// Why that one is impossible, in a sentence.
+    #[serde(skip)]
+    pub explanation: String,
 }
 
 /// An operation of a witness, in the words of history files.
@@ -42,12 +50,20 @@ pub struct WitnessOperation {
 }
 
 impl Witness {
-    pub(crate) fn new(operations: &[Operation], values: &Values) -> Self {
-        Witness { operations: operations.iter().map(|operation| in_words(operation, values)).collect() }
+    /// The contradiction of these operations, which shows at the one of place `impossible`.
+    pub(crate) fn new(
+        operations: &[Operation],
+        impossible: usize,
+        explanation: String,
+        model: Model,
+        values: &Values,
+    ) -> Self {
+        let in_words = |operation: &Operation| in_words(&model.raise(*operation), values);
+        Witness { operations: operations.iter().map(in_words).collect(), impossible, explanation }
     }
 
     /// The first and last moments of all operations, sorted: the columns of the drawing.
-    fn moments(&self) -> Vec<u64> {
+    pub(crate) fn moments(&self) -> Vec<u64> {
         let ends = |operation: &WitnessOperation| [Some(operation.invoke_ns), operation.complete_ns];
         let mut moments: Vec<u64> = self.operations.iter().flat_map(ends).flatten().collect();
         moments.sort_unstable();
@@ -97,7 +113,7 @@ impl fmt::Display for Witness {
         for (operation, sentence) in self.operations.iter().zip(sentences) {
             writeln!(f, "  {sentence:width$}  {}", operation.bar(&moments))?;
         }
-        Ok(())
+        writeln!(f, "{}", self.explanation)
     }
 }
 
@@ -116,6 +132,21 @@ impl WitnessOperation {
         }
     }
 
+    /// What was asked for and what came of it.
+    pub(crate) fn deed(&self) -> String {
+        let asked = match (self.f, self.outcome, &self.value) {
+            ("get", "ok", value) => format!("get -> {value}"),
+            ("get", ..) | (_, _, Value::Null) => self.f.to_owned(),
+            (f, _, value) => format!("{f} {value}"),
+        };
+        let came = match self.outcome {
+            "fail" => " failed",
+            "info" => " (outcome unknown)",
+            _ => "",
+        };
+        asked + came
+    }
+
     fn interval(&self) -> String {
         match self.complete_ns {
             Some(complete_ns) => format!("{}..{complete_ns} ns", self.invoke_ns),
@@ -129,25 +160,17 @@ const COLUMNS_PER_MOMENT: usize = 3;
 
 impl fmt::Display for WitnessOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {:<3} {}", self.process, self.f)?;
-        match (self.f, self.outcome, &self.value) {
-            ("get", "ok", value) => write!(f, " -> {value}")?,
-            ("get", ..) => {}
-            (_, _, Value::Null) => {}
-            (_, _, value) => write!(f, " {value}")?,
-        }
-        match self.outcome {
-            "fail" => f.write_str(" failed")?,
-            "info" => f.write_str(" (outcome unknown)")?,
-            _ => {}
-        }
-        write!(f, "  {}", self.interval())
+        write!(f, "process {:<3} {}  {}", self.process, self.deed(), self.interval())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn witness(operations: &[Operation]) -> Witness {
+        Witness::new(operations, 0, "It cannot be.".to_owned(), Model::Kv, &Values::default())
+    }
 
     #[test]
     fn a_witness_draws_its_intervals() {
@@ -156,12 +179,13 @@ mod tests {
             Operation::cas(2, 7, 1, 2).unknown_since(15),
             Operation::get(3, 7, crate::ABSENT).during(30, 40),
         ];
-        let text = Witness::new(&operations, &Values::default()).to_string();
+        let text = witness(&operations).to_string();
         let expected = "\
 key 7: no legal order exists for
   process 1   put 1  10..20 ns                      |-----|
   process 2   cas [1,2] (outcome unknown)  15.. ns     |----------->
   process 3   get -> null  30..40 ns                         |--|
+It cannot be.
 ";
         assert_eq!(text, expected);
     }
@@ -169,7 +193,7 @@ key 7: no legal order exists for
     #[test]
     fn a_witness_is_a_list_in_json() {
         let operations = [Operation::put(1, 7, 5).during(10, 20)];
-        let json = serde_json::to_string(&Witness::new(&operations, &Values::default())).unwrap();
+        let json = serde_json::to_string(&witness(&operations)).unwrap();
         let expected =
             r#"[{"process":1,"type":"ok","f":"put","key":7,"value":5,"invoke_ns":10,"complete_ns":20}]"#;
         assert_eq!(json, expected);

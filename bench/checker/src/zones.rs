@@ -53,6 +53,8 @@ struct Zones {
 impl Zones {
     fn of(mut chains: Vec<Chain>) -> Self {
         let initial = chains.extract_if(.., |chain| chain.is_initial).map(|chain| chain.last_ns).max();
+        #[cfg(feature = "mutants")]
+        let initial = initial.filter(|_| !crate::mutants::active("zones: the initial value may come late"));
         let is_forward = |chain: &mut Chain| chain.first_ns < chain.last_ns;
         let mut forward: Vec<Chain> = chains.extract_if(.., is_forward).collect();
         forward.sort_unstable_by_key(|chain| chain.first_ns);
@@ -68,6 +70,10 @@ impl Zones {
 
     /// Whether this backward zone lies strictly inside a forward one; these are sorted and do not overlap.
     fn is_inside_forward(&self, backward: &Chain) -> bool {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::active("zones: a backward zone may lie inside a forward one") {
+            return false;
+        }
         let before = self.forward.partition_point(|forward| forward.first_ns < backward.last_ns);
         before.checked_sub(1).is_some_and(|nearest| backward.first_ns < self.forward[nearest].last_ns)
     }

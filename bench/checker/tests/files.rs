@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Load, history_of, random, simulate, verdict};
+use common::small::{Truth, kinds, small_history};
+use common::{random, verdict};
 use proptest::prelude::*;
 use qlab_checker::{
-    Function, HistoryError, Method, Model, NO_KEY, Operation, Outcome, Values, Verdict, read_json_lines,
+    Function, History, HistoryError, Method, Model, NO_KEY, Operation, Outcome, Verdict, read_json_lines,
     write_json_lines,
 };
 use serde_json::json;
@@ -64,7 +65,12 @@ fn an_event_that_does_not_fit_is_refused() {
 #[test]
 fn values_that_do_not_fit_their_function_are_refused() {
     assert_refused(&event("invoke", "get", "1", 3), "a get carries null when invoked");
-    assert_refused(&event("invoke", "delete", "1", 3), "a delete carries null");
+    assert_refused(&event("invoke", "delete", "1", 3), "the delete must carry null");
+    assert_refused(&event("invoke", "acquire", "1", 3), "the acquire must carry null");
+    assert_refused(
+        &event("invoke", "add", "null", 3),
+        "the add must carry what it adds, which cannot be null",
+    );
     assert_refused(&event("invoke", "cas", "[1]", 3), "a cas carries two values, [expected, new]");
     assert_refused(&event("invoke", "append", "null", 3), "cannot be null");
     assert_refused(&event("invoke", "put", "{}", 3), "a value is a string, a number");
@@ -82,6 +88,8 @@ fn outcomes_are_read_as_they_are_meant() {
         event("fail", "cas", "null", 4),
         event("invoke", "put", "7", 5),
         event("fail", "put", "7", 6),
+        event("invoke", "delete", "null", 6),
+        event("fail", "delete", "null", 6),
         event("invoke", "put", "8", 7),
         event("info", "put", "null", 8),
         event("invoke", "get", "null", 9),
@@ -94,14 +102,15 @@ fn outcomes_are_read_as_they_are_meant() {
     let expected = [
         (Function::Put, Outcome::Ok, 1),
         (Function::Cas, Outcome::Fail, 3),
+        (Function::Put, Outcome::Fail, 5),
         (Function::Put, Outcome::Unknown, 7),
         (Function::Get, Outcome::Ok, 9),
         (Function::Get, Outcome::Unknown, 9),
     ];
     assert_eq!(read, expected);
     let values: Vec<_> = history.operations().iter().map(|o| history.values().value(o.value)).collect();
-    assert_eq!(values, [json!("a"), json!(1.5), json!(8), json!(true), json!(null)]);
-    assert_eq!(history.operations()[4].key, NO_KEY);
+    assert_eq!(values, [json!("a"), json!(1.5), json!(7), json!(8), json!(true), json!(null)]);
+    assert_eq!(history.operations()[5].key, NO_KEY);
 }
 
 #[test]
@@ -111,28 +120,37 @@ fn a_file_is_judged_to_its_last_line() {
     assert_eq!(verdict(&history, Model::Kv, Method::Cheapest), Verdict::Invalid);
 }
 
+/// The operations in the words of a file, in an order of their own: what a get would have read, had it returned, is in no
+/// file.
+fn in_words(history: &History) -> Vec<(u32, u64, u64, String)> {
+    let words = |operation: &Operation| {
+        let known = !(operation.function == Function::Get && operation.is_unknown());
+        let value = |id| history.values().value(id);
+        let Operation { process, invoke_ns, complete_ns, key, function, outcome, .. } = *operation;
+        let values = known.then(|| (value(operation.expected), value(operation.value)));
+        (process, invoke_ns, complete_ns, format!("{function:?} {outcome:?} {} {values:?}", value(key)))
+    };
+    let mut words: Vec<_> = history.operations().iter().map(words).collect();
+    words.sort();
+    words
+}
+
+fn written(history: &History) -> Vec<u8> {
+    let mut file = Vec::new();
+    write_json_lines(history, &mut file).expect("a vector takes everything");
+    file
+}
+
 #[test]
 fn what_is_written_is_read_again() {
-    for seed in 0..20 {
-        let functions = vec![Function::Get, Function::Put, Function::Cas, Function::Delete];
-        let load = Load { functions, values: Some(5), ..Load::unique(7, 3, 200) };
-        let mut values = Values::default();
-        let text = values.intern(&json!("text"));
-        let mut operations = simulate(&load, &mut random(seed));
-        operations.push(Operation::append(99, text, text).during(3, 3));
-        let mut file = Vec::new();
-        write_json_lines(&history_of(&operations, &values), &mut file).unwrap();
-        let history = read_json_lines(&file[..]).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        let sorted = |operations: &[Operation]| {
-            let mut sorted = operations.to_vec();
-            sorted.sort_by_key(|o| (o.process, o.invoke_ns, o.complete_ns));
-            // What a get would have read, had it returned, is not in the file; neither is the id of a text.
-            sorted.retain(|o| {
-                o.process != 99 && !(o.function == Function::Get && o.outcome == Outcome::Unknown)
-            });
-            sorted
-        };
-        assert_eq!(sorted(history.operations()), sorted(&operations), "seed {seed}");
+    for (seed, kind) in (0..200).flat_map(|seed| kinds().into_iter().map(move |kind| (seed, kind))) {
+        let truth = if seed % 2 == 0 { Truth::Right } else { Truth::Random };
+        let history = small_history(&kind, truth, &mut random(seed));
+        let file = written(&history);
+        let again =
+            read_json_lines(&file[..]).unwrap_or_else(|error| panic!("{}, {seed}: {error}", kind.name));
+        assert_eq!(in_words(&again), in_words(&history), "{}, {seed}", kind.name);
+        assert_eq!(written(&again), file, "{}, {seed}", kind.name);
     }
 }
 
@@ -164,18 +182,83 @@ fn piece() -> impl Strategy<Value = String> {
     proptest::sample::select(pieces.map(str::to_owned).to_vec())
 }
 
+/// A change to the bytes of a file, at a place given as a share of its length.
+#[derive(Clone, Debug)]
+enum Change {
+    Replace(f64, u8),
+    Remove(f64, usize),
+    Insert(f64, String),
+    SwapLines(f64, f64),
+    Repeat(f64, usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let place = || 0.0..1.0;
+    prop_oneof![
+        (place(), any::<u8>()).prop_map(|(at, byte)| Change::Replace(at, byte)),
+        (place(), 1..40usize).prop_map(|(at, bytes)| Change::Remove(at, bytes)),
+        (place(), piece()).prop_map(|(at, piece)| Change::Insert(at, piece)),
+        (place(), place()).prop_map(|(one, other)| Change::SwapLines(one, other)),
+        (place(), 1..200usize).prop_map(|(at, bytes)| Change::Repeat(at, bytes)),
+    ]
+}
+
+impl Change {
+    fn make(&self, file: &mut Vec<u8>) {
+        let length = file.len();
+        let place = |share: f64| (share * length as f64) as usize;
+        match self {
+            _ if length == 0 => {}
+            Change::Replace(at, byte) => file[place(*at)] = *byte,
+            Change::Remove(at, bytes) => _ = file.drain(place(*at)..length.min(place(*at) + bytes)),
+            Change::Insert(at, piece) => _ = file.splice(place(*at)..place(*at), piece.bytes()),
+            Change::Repeat(at, bytes) => file.extend_from_within(place(*at)..length.min(place(*at) + bytes)),
+            Change::SwapLines(one, other) => {
+                let mut lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
+                let line = |share: f64| (share * lines.len() as f64) as usize;
+                let (one, other) = (line(*one), line(*other));
+                lines.swap(one, other);
+                *file = lines.join(&b'\n');
+            }
+        }
+    }
+}
+
+/// Reads the file: what was read can be written and read again, what was refused is refused at one of its lines.
+fn assert_read_or_refused(file: &[u8]) {
+    match read_json_lines(file) {
+        Ok(history) => {
+            let again = written(&history);
+            let history_again = read_json_lines(&again[..]).expect("what was read can be written and read");
+            assert_eq!(in_words(&history_again), in_words(&history));
+        }
+        Err(error) => {
+            let lines = file.split(|byte| *byte == b'\n').count() as u64;
+            assert!((1..=lines).contains(&error.line), "{error} of {lines}");
+            assert!(!error.reason.is_empty());
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        _ = read_json_lines(&bytes[..]);
+        assert_read_or_refused(&bytes);
     }
 
     #[test]
     fn almost_events_are_read_or_refused(pieces in prop::collection::vec(piece(), 0..40)) {
-        let text = pieces.concat();
-        if let Err(error) = read_json_lines(text.as_bytes()) {
-            prop_assert!(error.line as usize <= text.split('\n').count());
-            prop_assert!(!error.reason.is_empty());
-        }
+        assert_read_or_refused(pieces.concat().as_bytes());
+    }
+
+    #[test]
+    fn changed_histories_are_read_or_refused(
+        seed in any::<u64>(),
+        kind in 0..kinds().len(),
+        changes in prop::collection::vec(change(), 1..4),
+    ) {
+        let mut file = written(&small_history(&kinds()[kind], Truth::Right, &mut random(seed)));
+        changes.iter().for_each(|change| change.make(&mut file));
+        assert_read_or_refused(&file);
     }
 }

@@ -173,3 +173,117 @@ fn elements_appended_out_of_order_are_a_violation() {
     assert_valid(Model::Append, &history(right), &values);
     assert_violation(Model::Append, &history(wrong), &values, &[0, 1, 3]);
 }
+
+fn acquire(process: u32) -> Operation {
+    Operation::acquire(process, 1)
+}
+
+fn release(process: u32) -> Operation {
+    Operation::release(process, 1)
+}
+
+fn lock_is_valid(operations: &[Operation]) {
+    assert_valid(Model::Mutex, operations, &Values::default());
+}
+
+fn lock_is_violated(operations: &[Operation], places: &[usize]) {
+    assert_violation(Model::Mutex, operations, &Values::default(), places);
+}
+
+#[test]
+fn a_lock_that_two_hold_is_a_violation() {
+    let early = [acquire(3).during(0, 1), release(3).during(2, 3)];
+    let history =
+        [early[0], early[1], acquire(1).during(4, 9), acquire(2).during(10, 20), release(1).during(30, 40)];
+    lock_is_violated(&history, &[2, 3]);
+    lock_is_valid(&[history[2], release(1).during(10, 20), acquire(2).during(10, 20)]);
+}
+
+#[test]
+fn only_the_owner_releases_a_lock() {
+    lock_is_violated(&[acquire(1).during(0, 9), release(2).during(10, 20)], &[1]);
+    lock_is_violated(&[release(1).during(0, 9)], &[0]);
+    lock_is_violated(&[acquire(1).during(0, 5), release(1).during(6, 7), release(1).during(8, 9)], &[2]);
+}
+
+#[test]
+fn the_owner_does_not_acquire_its_lock_again() {
+    lock_is_violated(&[acquire(1).during(0, 9), acquire(1).during(10, 20)], &[0, 1]);
+}
+
+#[test]
+fn a_release_that_never_returned_may_have_freed_the_lock_or_not() {
+    let history = [acquire(1).during(0, 9), release(1).unknown_since(10), acquire(2).during(20, 30)];
+    lock_is_valid(&history);
+    lock_is_valid(&history[..2]);
+    lock_is_violated(&[history[0], history[2], release(1).unknown_since(31)], &[0, 1]);
+}
+
+#[test]
+fn an_acquire_that_never_returned_may_hold_the_lock_or_not() {
+    let history = [acquire(1).unknown_since(0), acquire(2).during(20, 30), release(2).during(40, 50)];
+    lock_is_valid(&history);
+    lock_is_valid(&[history[0], release(1).during(5, 6), history[1]]);
+    lock_is_violated(&[history[0], release(1).during(5, 6), release(1).during(7, 8)], &[0, 1, 2]);
+}
+
+#[test]
+fn an_element_of_a_set_that_vanishes_is_a_violation() {
+    let mut values = Values::default();
+    let [one, both] = [json!([1]), json!([2, 1])].map(|set| values.intern(&set));
+    let add = |process, value| Operation::add(process, 1, value);
+    let adds = [add(0, 1).during(0, 10), add(1, 2).during(0, 10)];
+    let history = |first, then| [adds[0], adds[1], get(2, first).during(5, 8), get(3, then).during(20, 30)];
+    assert_valid(Model::Set, &history(one, both), &values);
+    assert_violation(Model::Set, &history(both, one), &values, &[0, 1, 3]);
+}
+
+#[test]
+fn an_add_that_never_returned_may_be_seen_late_but_not_vanish() {
+    let mut values = Values::default();
+    let one = values.intern(&json!([1]));
+    let add = Operation::add(0, 1, 1).unknown_since(0);
+    let reads = |first, then| [add, get(1, first).during(10, 20), get(1, then).during(30, 40)];
+    assert_valid(Model::Set, &reads(ABSENT, one), &values);
+    assert_valid(Model::Set, &reads(ABSENT, ABSENT), &values);
+    assert_violation(Model::Set, &reads(one, ABSENT), &values, &[0, 1, 2]);
+}
+
+#[test]
+fn an_element_nobody_added_is_a_violation() {
+    let mut values = Values::default();
+    let two = values.intern(&json!([1, 2]));
+    let history = [Operation::add(0, 1, 1).during(0, 10), get(1, two).during(20, 30)];
+    assert_violation(Model::Set, &history, &values, &[0, 1]);
+}
+
+fn once_is_valid(operations: &[Operation]) {
+    assert_valid(Model::WriteOnce, operations, &Values::default());
+}
+
+fn once_is_violated(operations: &[Operation], places: &[usize]) {
+    assert_violation(Model::WriteOnce, operations, &Values::default(), places);
+}
+
+#[test]
+fn a_second_write_to_a_write_once_register_fails() {
+    let first = put(0, 1).during(0, 10);
+    once_is_valid(&[first, put(1, 2).failed_during(20, 30), get(2, 1).during(40, 50)]);
+    once_is_violated(&[first, put(1, 2).during(20, 30)], &[0, 1]);
+    once_is_violated(&[first, put(1, 1).during(20, 30)], &[0, 1]);
+    once_is_violated(&[first, put(1, 2).failed_during(20, 30), get(2, 2).during(40, 50)], &[2]);
+}
+
+#[test]
+fn a_write_once_register_refuses_nobody_before_it_is_written() {
+    once_is_violated(&[put(0, 1).failed_during(0, 10), put(1, 2).during(20, 30)], &[0]);
+    once_is_valid(&[put(0, 1).failed_during(0, 10), put(1, 2).during(5, 30)]);
+}
+
+#[test]
+fn a_write_that_never_returned_may_have_been_the_first() {
+    let unknown = put(0, 1).unknown_since(0);
+    once_is_valid(&[unknown, put(1, 2).failed_during(20, 30), get(2, 1).during(40, 50)]);
+    once_is_valid(&[unknown, put(1, 2).during(20, 30), get(2, 2).during(40, 50)]);
+    once_is_violated(&[unknown, put(1, 2).during(20, 30), get(2, 1).during(40, 50)], &[0, 1, 2]);
+}

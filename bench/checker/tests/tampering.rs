@@ -1,4 +1,4 @@
-//! A history that was right and is tampered with is found out.
+//! What a simulated store answers is right, and found out as soon as it is tampered with.
 
 mod common;
 
@@ -12,7 +12,7 @@ const HISTORIES: u64 = 40;
 fn assert_found_out(tamper: impl Fn(&mut Vec<Operation>) -> bool) {
     let mut tampered = 0;
     for seed in 0..HISTORIES {
-        let mut operations = simulate(&Load::unique(6, 2, 200), &mut random(seed));
+        let mut operations = simulate(&Load::unique(6, 2, 200), &mut Values::default(), &mut random(seed));
         if !tamper(&mut operations) {
             continue;
         }
@@ -110,4 +110,28 @@ fn an_acknowledged_write_that_all_readers_miss_is_found_out() {
         operations[last].value = older;
         true
     });
+}
+
+fn assert_valid(load: &Load, seed: u64) {
+    let mut values = Values::default();
+    let history = history_of(&simulate(load, &mut values, &mut random(seed)), &values);
+    for method in [Method::Cheapest, Method::Search] {
+        assert_eq!(verdict(&history, Model::Kv, method), Verdict::Valid, "seed {seed}, {method:?}");
+    }
+}
+
+#[test]
+fn a_simulated_register_is_valid_by_both_methods() {
+    for seed in 0..60 {
+        assert_valid(&Load::unique(1 + seed as u32 % 12, 3, 400), seed);
+    }
+}
+
+#[test]
+fn a_simulated_store_with_few_values_and_every_function_is_valid() {
+    for seed in 0..60 {
+        let functions = vec![Function::Get, Function::Put, Function::Cas, Function::Delete, Function::Append];
+        let clients = 1 + seed as u32 % 8;
+        assert_valid(&Load { functions, values: Some(4), ..Load::unique(clients, 3, 300) }, seed);
+    }
 }

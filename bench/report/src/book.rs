@@ -1,29 +1,45 @@
-//! The generated blocks of the README files, derived from the committed runs, and whether they are stale.
+//! The generated blocks of the README files and the charts, derived from the committed runs, and whether they are stale.
 //!
 //! | block | what it shows |
 //! |---|---|
 //! | `table PLAN` | the newest usable run of the plan |
 //! | `ratios PLAN` | its systems over the unreplicated floor, paired by round |
+//! | `faults` | of every plan with faults the newest usable run: what they did, as a table and as a chart |
 //! | `runs` | every run there is |
+//! | `campaigns` | the newest campaign of simulated worlds of each system |
+//! | `campaign SYSTEM` | what happened in one |
+//!
+//! A chart is a file of its own, `results/book/charts/PLAN-recovery.svg`.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
 use crate::{
     Run, RunError, Status,
+    campaign::{self, Campaign},
+    chart::{self, ChartError},
+    fault_table,
     layout::{Entry, Layout},
     markdown::{self, BlockError, Blocks},
     numbers::{or_absent, range, ratio},
     ratios::{FLOOR, Metric, paired},
     rows::rows,
+    run_dir::file_name,
 };
 
 /// The files with generated blocks, from the repository's root. One that is missing has none.
 pub const FILES: [&str; 2] = ["README.md", "results/README.md"];
 /// The folder of results, from the repository's root.
 pub const RESULTS: &str = "results";
+/// The folder of charts, from the folder of results.
+pub const CHARTS: &str = "book/charts";
+/// How the names of charts end, after the plan's.
+const CHART_SUFFIX: &str = "-recovery.svg";
+/// The name of a chart as a block that may be stale.
+const CHART: &str = "chart";
 
 /// Why the book could not be derived.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +63,14 @@ pub enum BookError {
         /// Why.
         reason: BlockError,
     },
+    /// A run has no chart that can be drawn.
+    #[error("{path}: {reason}")]
+    Chart {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: ChartError,
+    },
     /// A block asks for what there is not.
     #[error("{path}: block {name:?}: {reason}")]
     Block {
@@ -59,12 +83,12 @@ pub enum BookError {
     },
 }
 
-/// A block whose text is not what the runs say.
+/// A block or a chart that is not what the runs say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale {
     /// The file.
     pub path: PathBuf,
-    /// The block.
+    /// The block; `chart` of a file that is one.
     pub name: String,
 }
 
@@ -77,25 +101,79 @@ pub enum Mode {
     Write,
 }
 
-/// Derives every generated block under the repository's root; returns those that were stale.
+/// Derives every generated block and every chart under the repository's root; returns those that were stale.
 pub fn refresh(root: &Path, mode: Mode) -> Result<Vec<Stale>, BookError> {
-    let runs = Run::read_all(&root.join(RESULTS))?;
+    let results = root.join(RESULTS);
+    let found = Found { runs: Run::read_all(&results)?, campaigns: Campaign::read_all(&results)? };
     let mut stale = Vec::new();
     for path in FILES.map(|file| root.join(file)) {
         if path.exists() {
-            stale.extend(refresh_file(&path, &runs, mode)?);
+            stale.extend(refresh_file(&path, &found, mode)?);
         }
     }
+    stale.extend(refresh_charts(&results.join(CHARTS), &found.runs, mode)?);
     Ok(stale)
 }
 
-fn refresh_file(path: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, BookError> {
+/// Writes the charts, and removes those that no run has any more.
+fn refresh_charts(dir: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, BookError> {
+    let io = |reason| BookError::Io { path: dir.to_owned(), reason };
+    let charts = charts(dir, runs)?;
+    let there: BTreeSet<PathBuf> = match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>().map_err(io)?,
+        Err(_) => BTreeSet::new(),
+    };
+    let is_new = |(path, svg): &(&PathBuf, &String)| fs::read_to_string(path).ok().as_ref() != Some(svg);
+    let changed: Vec<(&PathBuf, &String)> = charts.iter().filter(is_new).collect();
+    let is_left_over =
+        |path: &&PathBuf| file_name(path).ends_with(CHART_SUFFIX) && !charts.contains_key(*path);
+    let left_over: Vec<&PathBuf> = there.iter().filter(is_left_over).collect();
+    if mode == Mode::Write && !changed.is_empty() {
+        fs::create_dir_all(dir).map_err(io)?;
+    }
+    if mode == Mode::Write {
+        changed.iter().try_for_each(|(path, svg)| fs::write(path, svg)).map_err(io)?;
+        left_over.iter().try_for_each(fs::remove_file).map_err(io)?;
+    }
+    let stale = changed.iter().map(|(path, _)| *path).chain(left_over);
+    Ok(stale.map(|path| Stale { path: path.clone(), name: CHART.to_owned() }).collect())
+}
+
+fn charts(dir: &Path, runs: &[Run]) -> Result<BTreeMap<PathBuf, String>, BookError> {
+    let mut charts = BTreeMap::new();
+    for run in fault_runs(runs) {
+        let path = dir.join(chart_name(run));
+        let svg = chart::recovery(&run.cells, &run.slices()?)
+            .map_err(|reason| BookError::Chart { path: path.clone(), reason })?;
+        charts.extend(svg.map(|svg| (path, svg)));
+    }
+    Ok(charts)
+}
+
+fn chart_name(run: &Run) -> String {
+    format!("{}{CHART_SUFFIX}", run.manifest.plan)
+}
+
+/// Of every plan with faults, the newest usable run.
+fn fault_runs(runs: &[Run]) -> Vec<&Run> {
+    let plans: BTreeSet<&str> = runs.iter().map(|run| &run.manifest.plan[..]).collect();
+    let newest = plans.into_iter().filter_map(|plan| newest(plan, runs).ok());
+    newest.filter(|run| run.cells.iter().any(|cell| !cell.faults.is_empty())).collect()
+}
+
+/// Everything that is committed.
+struct Found {
+    runs: Vec<Run>,
+    campaigns: Vec<Campaign>,
+}
+
+fn refresh_file(path: &Path, found: &Found, mode: Mode) -> Result<Vec<Stale>, BookError> {
     let io = |reason| BookError::Io { path: path.to_owned(), reason };
     let text = fs::read_to_string(path).map_err(io)?;
     let blocks =
         Blocks::parse(&text).map_err(|reason| BookError::Markers { path: path.to_owned(), reason })?;
     let derive = |name: &str| {
-        block(name, runs).map_err(|reason| BookError::Block {
+        block(name, found, &charts_from(path)).map_err(|reason| BookError::Block {
             path: path.to_owned(),
             name: name.to_owned(),
             reason,
@@ -112,15 +190,33 @@ fn refresh_file(path: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, Boo
     Ok(stale)
 }
 
+/// The way from a file to the charts.
+fn charts_from(path: &Path) -> String {
+    let is_in_results = path.parent().is_some_and(|dir| dir.ends_with(RESULTS));
+    if is_in_results { CHARTS.to_owned() } else { format!("{RESULTS}/{CHARTS}") }
+}
+
 /// The text of one block.
-fn block(name: &str, runs: &[Run]) -> Result<String, String> {
+fn block(name: &str, Found { runs, campaigns }: &Found, charts: &str) -> Result<String, String> {
+    let newest_campaigns = campaign::newest(campaigns);
     match name.split_whitespace().collect::<Vec<_>>()[..] {
         ["table", plan] => {
             newest(plan, runs).map(|run| markdown::table(&Layout::of(&run.cells)) + &origin(run))
         }
         ["ratios", plan] => newest(plan, runs).map(|run| markdown::table(&ratios(run)) + &origin(run)),
+        ["faults"] => Ok(faults(&fault_runs(runs), charts)),
         ["runs"] => Ok(markdown::table(&list(runs))),
-        _ => Err("there are the blocks \"table PLAN\", \"ratios PLAN\" and \"runs\"".to_owned()),
+        ["campaigns"] => Ok(markdown::table(&campaign::overview(&newest_campaigns))),
+        ["campaign", system] => newest_campaigns
+            .iter()
+            .find(|campaign| campaign.system == system)
+            .map(|campaign| markdown::table(&campaign::coverage(campaign)))
+            .ok_or_else(|| format!("no campaign of {system:?} is in results")),
+        _ => Err(
+            "there are the blocks \"table PLAN\", \"ratios PLAN\", \"faults\", \"runs\", \"campaigns\" and \
+                  \"campaign SYSTEM\""
+                .to_owned(),
+        ),
     }
 }
 
@@ -177,6 +273,21 @@ fn ratios(run: &Run) -> Layout {
     }
 }
 
+/// What faults did in these runs: a chart, a table and their origin each.
+fn faults(runs: &[&Run], charts: &str) -> String {
+    if runs.is_empty() {
+        return "No run with faults is committed.\n".to_owned();
+    }
+    let part = |run: &&Run| {
+        let plan = &run.manifest.plan;
+        let table =
+            fault_table::layout(&run.cells).map(|layout| markdown::table(&layout)).unwrap_or_default();
+        let alt = format!("{plan}: throughput and p99 over time, faults shaded");
+        format!("![{alt}]({charts}/{})\n\n{table}{}", chart_name(run), origin(run))
+    };
+    runs.iter().map(part).collect::<Vec<_>>().join("\n")
+}
+
 fn list(runs: &[Run]) -> Layout {
     let word = |text: String| Entry { value: text, ..Entry::default() };
     let rows = runs.iter().map(|run| {
@@ -197,7 +308,7 @@ fn list(runs: &[Run]) -> Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{sample_run, write_run};
+    use crate::testing::{fault_run, sample_run, write_run, write_run_with_slices};
 
     fn book(readme: &str) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -225,6 +336,32 @@ mod tests {
         assert!(text.contains("raft ÷ unreplicated") && text.contains("0.50×"), "{text}");
         fs::write(root.path().join("README.md"), text.replace("0.50×", "0.90×")).unwrap();
         assert_eq!(stale(Mode::Check), ["table floor", "ratios floor"]);
+    }
+
+    #[test]
+    fn charts_are_derived_checked_and_removed_with_their_runs() {
+        let root = book(&marked("faults"));
+        let (cells, slices) = fault_run();
+        let results = root.path().join(RESULTS);
+        let run = write_run_with_slices(&results, "crash", &cells, &slices);
+        let stale = |mode| -> Vec<String> {
+            refresh(root.path(), mode).unwrap().into_iter().map(|stale| stale.name).collect()
+        };
+        assert_eq!(stale(Mode::Check), ["faults", "chart"]);
+        assert_eq!(stale(Mode::Write), ["faults", "chart"]);
+        assert!(stale(Mode::Check).is_empty());
+        let text = fs::read_to_string(root.path().join("README.md")).unwrap();
+        assert!(
+            text.contains("(results/book/charts/crash-recovery.svg)") && text.contains("kill-leader"),
+            "{text}"
+        );
+        let chart = results.join("book/charts/crash-recovery.svg");
+        fs::write(&chart, "<svg/>").unwrap();
+        assert_eq!(stale(Mode::Check), ["chart"], "an edited chart is stale");
+        fs::remove_dir_all(run).unwrap();
+        assert_eq!(stale(Mode::Write), ["faults", "chart"]);
+        assert!(!chart.exists() && stale(Mode::Check).is_empty());
+        assert!(fs::read_to_string(root.path().join("README.md")).unwrap().contains("No run with faults"));
     }
 
     #[test]

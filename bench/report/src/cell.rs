@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Quantiles;
+use crate::{FaultEffect, Quantiles};
 
 /// What one system did under one load, once. Field names carry their units and are a contract with readers of `--json`
 /// and of `cells.csv`. `None` (`null`, an empty CSV field) means "could not be measured"; it is never written as 0.
@@ -45,6 +45,9 @@ pub struct Cell {
     /// Protocol switches by name, such as `raft.reads` to `lease`. Names and values are never empty.
     #[serde(default)]
     pub switches: BTreeMap<String, String>,
+    /// The faults asked for, such as `kill-leader@2s/1s,loss@5s/1s`; `None` if none was.
+    #[serde(default)]
+    pub fault_schedule: Option<String>,
 
     /// Operations per second that were due; `None` for a closed loop, which offers what is answered.
     pub offered_per_s: Option<f64>,
@@ -81,6 +84,9 @@ pub struct Cell {
     pub validity: Validity,
     /// Why it is not, or may not be.
     pub reasons: Vec<Reason>,
+    /// What the faults did, in the order of their times. In `cells.csv` there is no such column: they are in `faults.csv`.
+    #[serde(default)]
+    pub faults: Vec<FaultEffect>,
 }
 
 impl Cell {
@@ -240,13 +246,15 @@ pub enum Reason {
     MachineBusy,
     /// The clock was not good enough.
     Clock,
+    /// A fault that was asked for struck late or not at all.
+    FaultMissed,
     /// No verdict.
     Unchecked,
 }
 
 impl Reason {
     /// Every code, as it is written in files.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::GeneratorBound, "GENERATOR_BOUND"),
         (Self::LateSend, "LATE_SEND"),
         (Self::NotSteady, "NOT_STEADY"),
@@ -254,6 +262,7 @@ impl Reason {
         (Self::LowSamples, "LOW_SAMPLES"),
         (Self::MachineBusy, "MACHINE_BUSY"),
         (Self::Clock, "CLOCK"),
+        (Self::FaultMissed, "FAULT_MISSED"),
         (Self::Unchecked, "UNCHECKED"),
     ];
 
@@ -286,7 +295,7 @@ mod tests {
         let row = &json["cells"][0];
         for name in "system replicas durability value_bytes load offered_per_s throughput_per_s response_ns service_ns \
                      lag_ns errors unknown cpu_us_per_op fsyncs_per_op messages_per_op bytes_per_op verdict judged_ops \
-                     validity reasons"
+                     validity reasons faults"
             .split_whitespace()
         {
             assert!(row.get(name).is_some(), "{name} is missing");

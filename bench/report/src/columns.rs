@@ -3,7 +3,7 @@
 //! A column names a place in the cell's JSON form, so that the two forms cannot drift apart. The plan's protocol
 //! switches follow the fixed columns as `switch.NAME`.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 use serde_json::{Map, Value};
 
@@ -95,7 +95,11 @@ pub const COLUMNS: &[Column] = &[
     column("judged_ops", &["judged_ops"], Form::Count, "operations the verdict rests on"),
     column("validity", &["validity"], Form::Text, "is it a measurement?"),
     column("reasons", &["reasons"], Form::Words, "why it is not, or may not be"),
+    column("fault_schedule", &["fault_schedule"], Form::Text, "faults asked for, KIND@START/DURATION; empty if none"),
 ];
+
+/// Columns that files of earlier versions lack. What they would hold has a value for "not there".
+const ADDED_LATER: [&str; 1] = ["fault_schedule"];
 
 /// Why a table of cells could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -177,37 +181,42 @@ impl<W: io::Write> CellsWriter<W> {
 /// Reads what [`CellsWriter`] wrote.
 pub fn read_cells(input: impl io::Read) -> Result<Vec<Cell>, ColumnsError> {
     let mut csv = csv::Reader::from_reader(input);
-    let switch_names = check_heading(csv.headers()?)?;
-    csv.records().map(|record| read_row(&record?, &switch_names)).collect()
+    let (columns, switch_names) = check_heading(csv.headers()?)?;
+    csv.records().map(|record| read_row(&record?, &columns, &switch_names)).collect()
 }
 
-/// Checks the fixed part of the heading; returns the names of the switches after it.
-fn check_heading(heading: &csv::StringRecord) -> Result<Vec<String>, ColumnsError> {
+/// Checks the fixed part of the heading; returns its columns and the names of the switches after it.
+fn check_heading(heading: &csv::StringRecord) -> Result<(Vec<&'static Column>, Vec<String>), ColumnsError> {
     let wrong = |position: usize, found: &str, expected: &str| ColumnsError::Heading {
         position: position + 1,
         found: found.to_owned(),
         expected: expected.to_owned(),
     };
-    for (position, column) in COLUMNS.iter().enumerate() {
-        let found = heading.get(position).unwrap_or_default();
-        if found != column.name {
-            return Err(wrong(position, found, column.name));
+    let mut columns = Vec::new();
+    for column in COLUMNS {
+        let found = heading.get(columns.len()).unwrap_or_default();
+        if found == column.name {
+            columns.push(column);
+        } else if !ADDED_LATER.contains(&column.name) {
+            return Err(wrong(columns.len(), found, column.name));
         }
     }
-    let switches = heading.iter().enumerate().skip(COLUMNS.len());
-    switches
-        .map(|(position, found)| {
-            let name =
-                found.strip_prefix(SWITCH_PREFIX).ok_or_else(|| wrong(position, found, "switch.NAME"))?;
-            Ok(name.to_owned())
-        })
-        .collect()
+    let switches = heading.iter().enumerate().skip(columns.len());
+    let switch_names = switches.map(|(position, found)| {
+        let name = found.strip_prefix(SWITCH_PREFIX).ok_or_else(|| wrong(position, found, "switch.NAME"))?;
+        Ok(name.to_owned())
+    });
+    Ok((columns, switch_names.collect::<Result<_, ColumnsError>>()?))
 }
 
-fn read_row(record: &csv::StringRecord, switch_names: &[String]) -> Result<Cell, ColumnsError> {
+fn read_row(
+    record: &csv::StringRecord,
+    columns: &[&'static Column],
+    switch_names: &[String],
+) -> Result<Cell, ColumnsError> {
     let line = record.position().map_or(0, csv::Position::line);
     let mut json = Map::new();
-    for (column, text) in COLUMNS.iter().zip(record) {
+    for (column, text) in columns.iter().zip(record) {
         let value = column.read(text).ok_or_else(|| ColumnsError::Field {
             line,
             column: column.name,
@@ -218,14 +227,10 @@ fn read_row(record: &csv::StringRecord, switch_names: &[String]) -> Result<Cell,
     }
     let mut cell: Cell =
         serde_json::from_value(Value::Object(json)).map_err(|reason| ColumnsError::Row { line, reason })?;
-    cell.switches = read_switches(record, switch_names);
+    let switches = switch_names.iter().zip(record.iter().skip(columns.len()));
+    let set = switches.filter(|(_, value)| !value.is_empty());
+    cell.switches = set.map(|(name, value)| (name.clone(), value.to_owned())).collect();
     Ok(cell)
-}
-
-fn read_switches(record: &csv::StringRecord, names: &[String]) -> BTreeMap<String, String> {
-    let values = record.iter().skip(COLUMNS.len());
-    let set = names.iter().zip(values).filter(|(_, value)| !value.is_empty());
-    set.map(|(name, value)| (name.clone(), value.to_owned())).collect()
 }
 
 impl Column {
@@ -292,7 +297,7 @@ mod tests {
         };
         let leaves: usize = json
             .iter()
-            .filter(|(name, _)| *name != "switches")
+            .filter(|(name, _)| !["switches", "faults"].contains(&&name[..]))
             .map(|(_, value)| value.as_object().map_or(1, Map::len))
             .sum();
         assert_eq!(leaves, COLUMNS.len());
@@ -304,6 +309,14 @@ mod tests {
         cell.cpu_us_per_op = None;
         let text = String::from_utf8(write(&[cell], &[]).unwrap()).unwrap();
         assert!(text.lines().nth(1).unwrap().contains(",0,0,,20.0,31.0,15.2,"), "{text}");
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read() {
+        let text = String::from_utf8(write(&[cell()], &[]).unwrap()).unwrap();
+        let older = text.replace(",fault_schedule\n", "\n").replace(",VALID,,\n", ",VALID,\n");
+        assert!(older.len() < text.len() - 15, "{older}");
+        assert_eq!(read_cells(older.as_bytes()).unwrap(), [cell()]);
     }
 
     #[test]

@@ -73,6 +73,11 @@ const PARAMETERS: &[Parameter] = &[
         read: |cell| cell.connections.to_string(),
         caption: ("", " connections"),
     },
+    Parameter {
+        heading: "faults",
+        read: |cell| cell.fault_schedule.clone().unwrap_or_default(),
+        caption: ("faults ", ""),
+    },
     Parameter { heading: "switches", read: switches, caption: ("", "") },
 ];
 

@@ -7,6 +7,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cell`] | [`Cell`]: one row, its parameters, its measurements, its verdict and its validity |
+//! | [`faults`] | [`FaultEffect`]: what one fault did, and `faults.csv` |
+//! | [`slices`] | [`Slice`]: what happened in a short piece of a window, and `slices.csv` |
 //! | [`quantiles`] | quantiles of a histogram, absent where there are too few samples to speak of one |
 //! | [`columns`] | the flat CSV form of a cell: stable columns with documented units |
 //! | [`hlog`] | latency histograms as an HdrHistogram interval log (V2) |
@@ -18,15 +20,21 @@
 //! | [`layout`] | rows to text, once for terminal and Markdown |
 //! | [`table`], [`markdown`] | the two ways to print a layout |
 //! | [`numbers`] | numbers for people: `12.3k`, `184 µs` |
-//! | [`book`] | the generated blocks in README files, and whether they are stale |
+//! | [`fault_table`], [`chart`] | what faults did, as a table and drawn over time |
+//! | [`book`] | the generated blocks in README files and the charts, and whether they are stale |
+//! | [`campaign`] | campaigns of simulated worlds: their file, their tables |
 //! | [`validate`] | whether a run's folder is whole and agrees with itself |
 //!
 //! Trade-offs: folders are append-only and small, so readers load a whole run into memory; the CSV is the source of all
 //! tables and carries every parameter as a column, which makes it wide and makes it enough.
 
 pub mod book;
+pub mod campaign;
 pub mod cell;
+pub mod chart;
 pub mod columns;
+pub mod fault_table;
+pub mod faults;
 pub mod hlog;
 pub mod layout;
 pub mod manifest;
@@ -36,15 +44,19 @@ pub mod quantiles;
 pub mod ratios;
 pub mod rows;
 pub mod run_dir;
+pub mod slices;
 pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod utc;
 pub mod validate;
 
+pub use campaign::Campaign;
 pub use cell::{Cell, CellKey, CpuByRole, Durability, Output, Reason, Validity, Verdict};
+pub use faults::FaultEffect;
 pub use hlog::{LatencyKind, LatencyRecord};
 pub use manifest::{Code, Design, Health, Machine, Manifest, Status};
 pub use quantiles::Quantiles;
-pub use run_dir::{Run, RunError, RunWriter, Slice};
+pub use run_dir::{Run, RunError, RunWriter};
+pub use slices::Slice;
 pub use utc::Utc;

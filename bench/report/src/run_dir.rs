@@ -11,13 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
-    Cell, Health, LatencyRecord, Manifest, Status, Utc,
+    Cell, Health, LatencyRecord, Manifest, Slice, Status, Utc,
     columns::{CellsWriter, ColumnsError, read_cells},
+    faults::{FaultRow, attach, read_faults},
     hlog::{HlogError, HlogWriter, read_hlog},
     manifest::{Summary, to_sorted_json},
+    slices::read_slices,
     utc,
 };
 
@@ -33,6 +35,8 @@ pub const PLAN_FILE: &str = "plan.toml";
 pub const HLOG_FILE: &str = "latency.hlog";
 /// The time series' file name; the file is there only if a run kept one.
 pub const SLICES_FILE: &str = "slices.csv";
+/// What faults did; the file is there only if a run had any.
+pub const FAULTS_FILE: &str = "faults.csv";
 
 /// Why a run's folder could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -53,13 +57,21 @@ pub enum RunError {
         /// Why.
         reason: serde_json::Error,
     },
-    /// `cells.csv` or `slices.csv`.
+    /// `cells.csv`.
     #[error("{dir}: {reason}")]
     Columns {
         /// The run's folder.
         dir: PathBuf,
         /// Why.
         reason: ColumnsError,
+    },
+    /// `slices.csv` or `faults.csv`.
+    #[error("{path}: {reason}")]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: csv::Error,
     },
     /// `latency.hlog`.
     #[error("{dir}: {reason}")]
@@ -74,29 +86,6 @@ pub enum RunError {
     Partial(PathBuf),
 }
 
-/// One slice of a time series: a row of `slices.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Slice {
-    /// [`Cell::system`].
-    pub system: String,
-    /// [`Cell::cell`].
-    pub cell: String,
-    /// [`Cell::round`].
-    pub round: u32,
-    /// [`Cell::repeat`].
-    pub repeat: u32,
-    /// Milliseconds from the start of measuring to the start of the slice; negative during warm-up.
-    pub at_ms: i64,
-    /// Length of the slice, in milliseconds.
-    pub length_ms: u64,
-    /// Operations answered in it.
-    pub operations: u64,
-    /// Median response time of those, in nanoseconds.
-    pub response_p50_ns: Option<u64>,
-    /// 99 of 100 of those were no slower, in nanoseconds.
-    pub response_p99_ns: Option<u64>,
-}
-
 /// Writes one run's folder.
 ///
 /// Dropped without [`finish`](Self::finish), it leaves the `.partial` folder with every row appended so far.
@@ -108,6 +97,7 @@ pub struct RunWriter {
     cells: CellsWriter<File>,
     hlog: HlogWriter<File>,
     slices: Option<csv::Writer<File>>,
+    faults: Option<csv::Writer<File>>,
 }
 
 impl RunWriter {
@@ -131,26 +121,21 @@ impl RunWriter {
         let cells = CellsWriter::new(new_file(&partial.join(CELLS_FILE))?, switch_names)
             .map_err(columns(&partial))?;
         let hlog = HlogWriter::new(new_file(&partial.join(HLOG_FILE))?).map_err(hlog(&partial))?;
-        Ok(Self { partial, whole, manifest, rows: Vec::new(), cells, hlog, slices: None })
+        Ok(Self { partial, whole, manifest, rows: Vec::new(), cells, hlog, slices: None, faults: None })
     }
 
-    /// Appends one row and its histograms, and hands both to the kernel.
+    /// Appends one row, its histograms and what its faults did, and hands them to the kernel.
     pub fn append(&mut self, cell: &Cell, latencies: &[LatencyRecord]) -> Result<(), RunError> {
         self.cells.write(cell).map_err(columns(&self.partial))?;
         latencies.iter().try_for_each(|record| self.hlog.write(record)).map_err(hlog(&self.partial))?;
+        append_rows(&mut self.faults, &self.partial.join(FAULTS_FILE), &FaultRow::of(cell))?;
         self.rows.push(cell.clone());
         Ok(())
     }
 
     /// Appends slices of a time series; the file begins with the first.
     pub fn append_slices(&mut self, slices: &[Slice]) -> Result<(), RunError> {
-        if self.slices.is_none() && !slices.is_empty() {
-            self.slices = Some(csv::Writer::from_writer(new_file(&self.partial.join(SLICES_FILE))?));
-        }
-        let Some(file) = &mut self.slices else { return Ok(()) };
-        let written = slices.iter().try_for_each(|slice| file.serialize(slice));
-        let flushed = written.and_then(|()| Ok(file.flush()?));
-        flushed.map_err(|reason| columns(&self.partial)(reason.into()))
+        append_rows(&mut self.slices, &self.partial.join(SLICES_FILE), slices)
     }
 
     /// Notes what is run next, in the order it is run.
@@ -188,6 +173,20 @@ impl RunWriter {
     }
 }
 
+/// Appends rows to a file that begins with the first.
+fn append_rows(
+    file: &mut Option<csv::Writer<File>>,
+    path: &Path,
+    rows: &[impl Serialize],
+) -> Result<(), RunError> {
+    if file.is_none() && !rows.is_empty() {
+        *file = Some(csv::Writer::from_writer(new_file(path)?));
+    }
+    let Some(file) = file else { return Ok(()) };
+    let written = rows.iter().try_for_each(|row| file.serialize(row));
+    written.and_then(|()| Ok(file.flush()?)).map_err(csv_error(path))
+}
+
 /// `UTC-GIT8-ID6`: sorts by time; the last part keeps two runs of one second apart.
 fn run_name(manifest: &Manifest) -> String {
     let commit: String = manifest.code.git_commit.chars().take(8).collect();
@@ -219,7 +218,10 @@ impl Run {
         let manifest = serde_json::from_slice(&text).map_err(|reason| RunError::Json { path, reason })?;
         let path = dir.join(CELLS_FILE);
         let cells = read_cells(File::open(&path).map_err(at(&path))?).map_err(columns(dir))?;
-        Ok(Self { dir: dir.to_owned(), manifest, cells })
+        let mut run = Self { dir: dir.to_owned(), manifest, cells };
+        let faults = run.faults()?;
+        attach(&mut run.cells, faults);
+        Ok(run)
     }
 
     /// Reads all finished runs under `results`, sorted by plan, then by time. No such folder is no runs.
@@ -228,6 +230,20 @@ impl Run {
             run_dirs(results)?.iter().map(|dir| Self::read(dir)).collect::<Result<_, _>>()?;
         runs.sort_by(|a, b| (&a.manifest.plan, &a.manifest.run).cmp(&(&b.manifest.plan, &b.manifest.run)));
         Ok(runs)
+    }
+
+    /// Reads the run's time series; empty if it kept none.
+    pub fn slices(&self) -> Result<Vec<Slice>, RunError> {
+        let path = self.dir.join(SLICES_FILE);
+        let file = open_if_there(&path)?;
+        file.map_or(Ok(Vec::new()), read_slices).map_err(csv_error(&path))
+    }
+
+    /// Reads what faults did, as it stands in its own file; empty if the run had none.
+    pub fn faults(&self) -> Result<Vec<FaultRow>, RunError> {
+        let path = self.dir.join(FAULTS_FILE);
+        let file = open_if_there(&path)?;
+        file.map_or(Ok(Vec::new()), read_faults).map_err(csv_error(&path))
     }
 
     /// Reads the run's histograms.
@@ -285,6 +301,14 @@ pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }
 
+fn open_if_there(path: &Path) -> Result<Option<File>, RunError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(reason) => Err(at(path)(reason)),
+    }
+}
+
 fn new_file(path: &Path) -> Result<File, RunError> {
     File::create_new(path).map_err(at(path))
 }
@@ -304,6 +328,11 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
     move |reason| RunError::Io { path, reason }
 }
 
+fn csv_error(path: &Path) -> impl FnOnce(csv::Error) -> RunError {
+    let path = path.to_owned();
+    move |reason| RunError::Csv { path, reason }
+}
+
 fn columns(dir: &Path) -> impl FnOnce(ColumnsError) -> RunError {
     let dir = dir.to_owned();
     move |reason| RunError::Columns { dir, reason }
@@ -317,7 +346,7 @@ fn hlog(dir: &Path) -> impl FnOnce(HlogError) -> RunError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{cell, manifest, write_run};
+    use crate::testing::{cell, fault_run, manifest, write_run};
 
     #[test]
     fn a_finished_run_reads_back_as_it_was_written() {
@@ -371,21 +400,22 @@ mod tests {
         let mut writer = RunWriter::create(results.path(), manifest("quick"), "", &[]).unwrap();
         writer.append_slices(&[]).unwrap();
         assert!(!writer.partial.join(SLICES_FILE).exists());
-        let slice = Slice {
-            system: "raft".into(),
-            cell: "saturated".into(),
-            round: 1,
-            repeat: 1,
-            at_ms: -100,
-            length_ms: 100,
-            operations: 7,
-            response_p50_ns: None,
-            response_p99_ns: Some(3),
-        };
-        writer.append_slices(std::slice::from_ref(&slice)).unwrap();
-        writer.append_slices(std::slice::from_ref(&slice)).unwrap();
-        let mut file = csv::Reader::from_path(writer.partial.join(SLICES_FILE)).unwrap();
-        let read: Vec<Slice> = file.deserialize().collect::<Result<_, _>>().unwrap();
-        assert_eq!(read, [slice.clone(), slice]);
+        let (cells, slices) = fault_run();
+        writer.append(&cells[0], &[]).unwrap();
+        slices.iter().for_each(|slice| writer.append_slices(std::slice::from_ref(slice)).unwrap());
+        let dir = writer.finish(Status::Complete, Health::default()).unwrap();
+        assert_eq!(Run::read(&dir).unwrap().slices().unwrap(), slices);
+    }
+
+    #[test]
+    fn what_faults_did_is_in_a_file_of_its_own_and_found_again() {
+        let results = tempfile::tempdir().unwrap();
+        let (cells, _) = fault_run();
+        let dir = write_run(results.path(), "faults", &cells);
+        let run = Run::read(&dir).unwrap();
+        assert_eq!(run.cells, cells);
+        assert!(run.manifest.files.contains_key(FAULTS_FILE));
+        let calm = Run::read(&write_run(results.path(), "quick", &[cell()])).unwrap();
+        assert!(calm.faults().unwrap().is_empty() && !calm.dir.join(FAULTS_FILE).exists());
     }
 }

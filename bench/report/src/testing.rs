@@ -10,8 +10,8 @@ use hdrhistogram::Histogram;
 use proptest::{collection, option, prelude::*, sample};
 
 use crate::{
-    Cell, Code, CpuByRole, Design, Durability, Health, LatencyKind, LatencyRecord, Machine, Manifest,
-    Quantiles, Reason, RunWriter, Status, Utc, Validity, Verdict,
+    Cell, Code, CpuByRole, Design, Durability, FaultEffect, Health, LatencyKind, LatencyRecord, Machine,
+    Manifest, Quantiles, Reason, RunWriter, Slice, Status, Utc, Validity, Verdict,
     manifest::{FORMAT, Summary},
     ratios::FLOOR,
 };
@@ -42,6 +42,7 @@ pub(crate) fn cell() -> Cell {
         warmup_ms: 2_000,
         measure_ms: 5_000,
         seed: 7,
+        fault_schedule: None,
         switches: BTreeMap::new(),
         offered_per_s: None,
         throughput_per_s: Some(12_300.0),
@@ -66,6 +67,56 @@ pub(crate) fn cell() -> Cell {
         judged_ops: 61_500,
         validity: Validity::Valid,
         reasons: vec![],
+        faults: vec![],
+    }
+}
+
+/// A leader that was killed and came back, as clients noticed it.
+pub(crate) fn fault() -> FaultEffect {
+    FaultEffect {
+        kind: "kill-leader".into(),
+        due_ns: 400_000_000,
+        node: Some(1),
+        at_ns: Some(402_000_000),
+        until_ns: Some(750_000_000),
+        unavailable_ns: Some(231_000_000),
+        degraded_ns: Some(200_000_000),
+        recovered_ns: Some(298_000_000),
+    }
+}
+
+/// Three rounds of raft with a fault each, the last of which it did not recover from, and their slices of 100 ms.
+pub(crate) fn fault_run() -> (Vec<Cell>, Vec<Slice>) {
+    let mut cells: Vec<Cell> = (1..=3).map(|round| cell_of("raft", round, 900.0)).collect();
+    for cell in &mut cells {
+        let measured = measured_cell();
+        (cell.response_ns, cell.service_ns) = (measured.response_ns, measured.service_ns);
+        cell.measure_ms = 1_200;
+        cell.throughput_per_s = Some((9 * (900 + 30 * u64::from(cell.round))) as f64 / 1.2);
+        (cell.cell, cell.fault_schedule) = ("faults".into(), Some("kill-leader@400ms/300ms".into()));
+        cell.faults = vec![fault()];
+    }
+    cells[2].faults[0] = FaultEffect { recovered_ns: None, node: Some(0), ..fault() };
+    let slices = cells.iter().flat_map(|cell| (0..12).map(|number| slice(cell, number))).collect();
+    (cells, slices)
+}
+
+fn slice(cell: &Cell, number: u32) -> Slice {
+    let is_down = (4..7).contains(&number);
+    Slice {
+        system: cell.system.clone(),
+        cell: cell.cell.clone(),
+        round: cell.round,
+        repeat: cell.repeat,
+        at_ms: i64::from(number) * 100,
+        length_ms: 100,
+        operations: if is_down { 0 } else { 900 + 30 * u64::from(cell.round) },
+        response_p50_ns: Some(2_000_000),
+        response_p99_ns: (number != 8).then_some(if is_down { 300_000_000 } else { 4_000_000 }),
+        response_max_ns: Some(310_000_000),
+        errors: Some(0),
+        unknown: Some(0),
+        faults: if is_down { "kill-leader".into() } else { String::new() },
     }
 }
 
@@ -99,6 +150,7 @@ pub(crate) fn any_cell() -> impl Strategy<Value = Cell> {
         "[a-z:0-9.]{1,9}",
         "[a-z:0-9%,\" /]{1,12}",
         collection::btree_map(sample::select(switch_names()), "[a-z0-9,\"\n]{1,6}", 0..3),
+        option::of("[a-z0-9@/,-]{1,12}"),
     );
     let cpu = [any_real(), any_real(), any_real(), any_real()];
     let rates = (any_real(), any_real(), cpu, any_real(), any_real());
@@ -127,6 +179,7 @@ pub(crate) fn any_cell() -> impl Strategy<Value = Cell> {
             key_distribution: parameters.4,
             load: parameters.5,
             switches: parameters.6,
+            fault_schedule: parameters.7,
             offered_per_s: rates.0,
             throughput_per_s: rates.1,
             response_ns: latency[0],
@@ -143,6 +196,7 @@ pub(crate) fn any_cell() -> impl Strategy<Value = Cell> {
             verdict: rest.2,
             validity: rest.3,
             reasons: rest.4,
+            faults: vec![],
         },
     )
 }
@@ -180,10 +234,16 @@ pub(crate) fn manifest(plan: &str) -> Manifest {
 
 /// Writes a whole run of these rows, with the histograms that [`cell`] was read off.
 pub(crate) fn write_run(results: &Path, plan: &str, cells: &[Cell]) -> PathBuf {
+    write_run_with_slices(results, plan, cells, &[])
+}
+
+/// The same with a time series.
+pub(crate) fn write_run_with_slices(results: &Path, plan: &str, cells: &[Cell], slices: &[Slice]) -> PathBuf {
     let mut writer = RunWriter::create(results, manifest(plan), "name = \"test\"\n", &[]).unwrap();
     for cell in cells {
         writer.append(cell, &latencies(cell)).unwrap();
     }
+    writer.append_slices(slices).unwrap();
     writer.finish(Status::Complete, Health::default()).unwrap()
 }
 

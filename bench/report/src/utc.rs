@@ -27,6 +27,15 @@ impl Utc {
         self.to_string().replace(['-', ':'], "")
     }
 
+    /// Reads the form for folder names.
+    pub fn parse_compact(text: &str) -> Option<Self> {
+        // The places at which the long form has a dash or a colon.
+        let cuts = [0..4, 4..6, 6..11, 11..13, 13..16];
+        let parts: Option<Vec<&str>> = cuts.into_iter().map(|cut| text.get(cut)).collect();
+        let [year, month, day, minute, second] = parts?[..] else { return None };
+        Self::parse(&format!("{year}-{month}-{day}:{minute}:{second}")).filter(|utc| utc.compact() == text)
+    }
+
     /// Reads the form that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let form: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -112,7 +121,12 @@ mod tests {
         assert_eq!(written(1_709_251_200), "2024-03-01T00:00:00Z");
         assert_eq!(written(4_107_542_399), "2100-02-28T23:59:59Z");
         assert_eq!(written(4_107_542_400), "2100-03-01T00:00:00Z");
-        assert_eq!(Utc { seconds: 1_000_000_000 }.compact(), "20010909T014640Z");
+        let utc = Utc { seconds: 1_000_000_000 };
+        assert_eq!(utc.compact(), "20010909T014640Z");
+        assert_eq!(Utc::parse_compact("20010909T014640Z"), Some(utc));
+        for odd in ["", "20010909T014640Z0", "2001-09-09T01:46:40Z", "20010909T0146é"] {
+            assert_eq!(Utc::parse_compact(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whether a run's folder is whole and agrees with itself.
 
+mod series;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -9,7 +11,8 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Validity, Verdict,
+    Campaign, Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Validity, Verdict,
+    campaign::CAMPAIGNS,
     manifest::{FORMAT, Summary},
     run_dir::{CELLS_FILE, HLOG_FILE, MANIFEST_FILE, PLAN_FILE, file_name, files_of, hash_file, run_dirs},
 };
@@ -29,10 +32,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks every finished run under `results`; returns their number and all problems.
-pub fn validate_all(results: &Path) -> Result<(usize, Vec<Problem>), RunError> {
+/// What there is under a folder of results, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Finished runs.
+    pub runs: usize,
+    /// Campaigns.
+    pub campaigns: usize,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// Checks every finished run and every campaign under `results`.
+pub fn validate_all(results: &Path) -> Result<Inventory, RunError> {
     let dirs = run_dirs(results)?;
-    Ok((dirs.len(), dirs.iter().flat_map(|dir| validate(dir)).collect()))
+    let campaigns = Campaign::read_all(results)?;
+    let mut problems: Vec<Problem> = dirs.iter().flat_map(|dir| validate(dir)).collect();
+    for campaign in &campaigns {
+        let dir = results.join(CAMPAIGNS).join(&campaign.system);
+        let wrong = |what: String| Problem { dir: dir.clone(), what: format!("{}: {what}", campaign.began) };
+        problems.extend(campaign.problems().into_iter().map(wrong));
+    }
+    Ok(Inventory { runs: dirs.len(), campaigns: campaigns.len(), problems })
 }
 
 /// Checks one run: its shape, its hashes, its rows, and its histograms against its rows.
@@ -50,6 +71,7 @@ fn problems(run: &Run) -> Result<Vec<String>, RunError> {
     problems.extend(key_problems(run));
     problems.extend(run.cells.iter().flat_map(cell_problems));
     problems.extend(histogram_problems(run)?);
+    problems.extend(series::problems(run)?);
     Ok(problems)
 }
 
@@ -164,13 +186,14 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::run_dir::FAULTS_FILE;
     use crate::testing::{cell_of, measured_cell, write_run};
 
     fn problems_of(cells: &[Cell], damage: impl Fn(&Path)) -> String {
         let results = tempfile::tempdir().unwrap();
         let dir = write_run(results.path(), "floor", cells);
         damage(&dir);
-        let (runs, problems) = validate_all(results.path()).unwrap();
+        let Inventory { runs, problems, .. } = validate_all(results.path()).unwrap();
         assert_eq!(runs, 1);
         problems.iter().map(|problem| problem.what.clone() + "\n").collect()
     }
@@ -213,6 +236,20 @@ mod tests {
         });
         assert!(problems.contains("cells.csv: changed since the run"), "{problems}");
         assert!(problems.contains("lag of 61500 samples does not give the quantiles"), "{problems}");
+    }
+
+    #[test]
+    fn an_edited_fault_is_found_by_its_hash_and_its_row() {
+        let (cells, _) = crate::testing::fault_run();
+        assert_eq!(problems_of(&cells, |_| {}), "");
+        let problems = problems_of(&cells, |dir| {
+            let path = dir.join(FAULTS_FILE);
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(path, text.replace("raft,faults,2,1,1,", "raft,faults,4,1,1,")).unwrap();
+        });
+        assert!(problems.contains("faults.csv: changed since the run"), "{problems}");
+        assert!(problems.contains("faults.csv: faults raft round 4 repeat 1 has no row"), "{problems}");
+        assert!(problems.contains("faults raft round 2 repeat 1: 0 faults stand for 1"), "{problems}");
     }
 
     #[test]

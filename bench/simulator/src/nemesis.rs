@@ -155,6 +155,8 @@ impl<S: Subject> World<'_, S> {
         let at = offset + chance.random_range(0..bytes);
         who.disk.flip_bit(segment, at, chance.random_range(0..8)).expect("frames lie within their segments");
         who.lost = true;
+        self.outcome.marks.add("refused a damaged journal", 1);
+        let who = &self.processes[process];
         if opens(who.node, &who.disk.image()) {
             broken(LAW, format!("a flipped bit at {at} of segment {segment} goes unnoticed"))?;
         }

@@ -108,6 +108,15 @@ impl Schedule {
         schedule
     }
 
+    /// The world in a few lines, for people.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let Self { nodes, clients, keys, fire, .. } = self;
+        let faults: Vec<&str> = self.faults.iter().map(Fault::name).collect();
+        let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(" ") };
+        format!("{nodes} replicas, {clients} clients, {keys} keys, {fire:?} of these faults: {faults}")
+    }
+
     /// The same world without a kind of fault.
     #[must_use]
     pub fn without(&self, fault: Fault) -> Self {

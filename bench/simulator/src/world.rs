@@ -329,14 +329,8 @@ impl<'a, S: Subject> World<'a, S> {
                 self.laws.started(process, last)?;
                 self.carry_out(process)
             }
-            Err(JournalError::Damaged { segment, offset, flaw }) => {
-                self.story.tell(self.now, || {
-                    format!("process {process} refuses its journal: segment {segment} at {offset}: {flaw}")
-                });
-                self.processes[process].lost = true;
-                self.outcome.marks.add("refused a damaged journal", 1);
-                Ok(())
-            }
+            // Nobody damaged it: no crash may look like this.
+            Err(error @ JournalError::Damaged { .. }) => broken(JOURNAL, error.to_string()),
             Err(error) => {
                 self.story.tell(self.now, || format!("process {process} cannot start: {error}"));
                 self.schedule_in(RESTART_INTERVAL, Happening::Start { process });

@@ -1,34 +1,68 @@
-//! A slice of the swarm in every test run; the same seed is the same world.
+//! A slice of the swarm in every test run, and what a campaign must be worth: the same seed is the same world, and it goes
+//! everywhere.
 
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use qlab_raft::Raft;
-use qlab_simulator::campaign as campaigns;
-use qlab_simulator::{Choice, Setup, Subject, Summary, attempt, campaign};
+use qlab_simulator::campaign::schedule;
+use qlab_simulator::{Choice, Fault, Setup, Subject, Summary, attempt, campaign};
 use qlab_unreplicated::Unreplicated;
 
-fn swarm<S: Subject>(seeds: std::ops::Range<u64>) -> Summary {
+fn swarm<S: Subject>(seeds: Range<u64>) -> Summary {
     let summary = campaign::<S>(seeds, Choice::Swarm, Setup::default, &AtomicBool::new(false), || ());
     assert!(summary.failures.is_empty(), "{}: {:#?}", S::NAME, summary.failures);
     summary
 }
 
 #[test]
-fn raft_keeps_its_laws_in_a_swarm() {
-    let summary = swarm::<Raft>(0..400);
-    println!("{summary:#?}");
+fn raft_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
+    let summary = swarm::<Raft>(0..500);
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0, "{fault} never took effect");
+    }
+    let marks = [
+        "campaigned",
+        "compacted its log",
+        "deposed",
+        "elected",
+        "ended by its disk",
+        "ended within a commit",
+        "installed an image",
+        "queries answered",
+        "refused a damaged journal",
+        "requests asked again",
+        "requests refused",
+        "restored an image",
+        "started from a journal",
+        "truncated its log",
+    ];
+    for mark in marks {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
+    assert!(summary.operations > 20_000, "hardly anything was served: {}", summary.operations);
 }
 
 #[test]
 fn the_unreplicated_server_keeps_its_laws_in_a_swarm() {
-    swarm::<Unreplicated>(0..200);
+    let summary = swarm::<Unreplicated>(0..200);
+    assert!(summary.operations > 5_000, "hardly anything was served: {}", summary.operations);
+}
+
+#[test]
+fn a_calm_world_serves_everybody() {
+    let calm = Choice::Only(qlab_simulator::faults::FaultSet::default());
+    let summary = campaign::<Raft>(0..20, calm, Setup::default, &AtomicBool::new(false), || ());
+    assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
+    assert!(Fault::ALL.into_iter().zip(summary.tally.iter()).all(|(_, (_, times))| times == 0));
+    assert_eq!(summary.marks.count("deposed"), 0, "nobody loses a leader without reason");
 }
 
 #[test]
 fn the_same_seed_is_the_same_world() {
     let told = || Setup::<Raft> { tells_story: true, ..Setup::default() };
     for seed in 0..5 {
-        let schedule = campaigns::schedule::<Raft>(seed, Choice::Swarm);
+        let schedule = schedule::<Raft>(seed, Choice::Swarm);
         let (first, second) = (attempt(&schedule, &told()), attempt(&schedule, &told()));
         assert_eq!(first.digest, second.digest);
         assert_eq!(first.story, second.story);

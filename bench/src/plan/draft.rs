@@ -5,12 +5,14 @@ mod reader;
 use std::{collections::BTreeMap, io, time::Duration};
 
 use self::reader::Reader;
-use super::{Plan, Point, Scalar, System, option_value};
+use super::{Plan, Point, Scalar, System, duration::parse_duration, option_value};
 
 /// Rounds of a plan.
 const ROUNDS_MAX: i64 = 100;
 /// The longest warm-up and the longest measurement.
 const TIME_MAX: Duration = Duration::from_secs(3600);
+/// What is measured unless the plan says so; longer where faults take longer.
+const MEASURE_DEFAULT: Duration = Duration::from_secs(5);
 /// The shortest measurement.
 const MEASURE_MIN: Duration = Duration::from_millis(100);
 /// Points of one plan after expansion.
@@ -128,12 +130,15 @@ impl Draft {
         }
         self.check_references(&points)?;
         let time = |key, fallback, min| self.header(key, fallback, |value| duration(value, min));
+        let faults_need = points.iter().map(|point| point.faults.window()).max().unwrap_or_default();
+        let measure = time("measure", MEASURE_DEFAULT.max(faults_need), MEASURE_MIN)?;
+        self.check_faults(&points, measure)?;
         Ok(Plan {
             name: self.header("name", String::new(), plan_name)?,
             description: self.header("description", String::new(), Scalar::word)?,
             rounds: self.header("rounds", 1, |value| value.whole((1, ROUNDS_MAX)))?,
             warmup: time("warmup", Duration::from_secs(2), Duration::ZERO)?,
-            measure: time("measure", Duration::from_secs(5), MEASURE_MIN)?,
+            measure,
             seed: self.header("seed", 7, |value| value.whole((0, i64::MAX)))?,
             shuffle: self.header("shuffle", true, Scalar::boolean)?,
             points,
@@ -175,6 +180,14 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// Every fault is over when the window is.
+    fn check_faults(&self, points: &[Point], measure: Duration) -> Result<(), PlanError> {
+        points.iter().try_for_each(|point| {
+            let checked = point.faults.check_window(measure);
+            checked.map_err(|reason| wrong(self.file.clone(), &format!("cell {:?}: {reason}", point.cell)))
+        })
     }
 
     /// The plan as TOML, after changes.
@@ -229,7 +242,8 @@ impl DraftCell {
                     let set = point.set(key, value);
                     set.map_err(|reason| wrong(given.place.clone(), &format!("{key}: {reason}")))?;
                     if given.values.len() > 1 && key != "system" {
-                        point.cell += &format!("/{key}={value}");
+                        // A comma cannot stand in a cell's name.
+                        point.cell += &format!("/{key}={value}").replace(',', "+");
                     }
                     next.push(point);
                 }
@@ -268,12 +282,6 @@ fn duration(value: &Scalar, min: Duration) -> Result<Duration, String> {
             "{text:?} is no time of {min:?} to {TIME_MAX:?}: write a number and ms, s or m, such as \"2s\""
         )
     })
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
-    let millis = [("ms", 1), ("s", 1_000), ("m", 60_000)].into_iter().find(|(name, _)| *name == unit)?.1;
-    Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?))
 }
 
 #[cfg(test)]
@@ -323,7 +331,7 @@ mod tests {
         assert_eq!(
             error("replcas = 3"),
             "plans/x.toml:5: unknown key \"replcas\"; valid keys: name, system, replicas, durability, value_bytes, \
-             read_fraction, keys, key_distribution, load, percent_of, connections, unreplicated, raft, etcd"
+             read_fraction, keys, key_distribution, load, percent_of, connections, faults, unreplicated, raft, etcd"
         );
         let top = Draft::parse("p.toml", "name = \"x\"\nround = 3\n").unwrap_err().to_string();
         assert!(

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use qlab_report::Durability;
 
-use super::{Load, Rate, Scalar};
+use super::{Load, Rate, Scalar, Schedule};
 
 /// Replicas of one system.
 const REPLICAS_MAX: i64 = 63;
@@ -44,6 +44,8 @@ pub struct Point {
     pub percent_of: Option<String>,
     /// Client connections.
     pub connections: u32,
+    /// What goes wrong while it is measured.
+    pub faults: Schedule,
     /// The protocol's own switches, such as `raft.reads`, for its own crate to check.
     pub switches: BTreeMap<String, String>,
 }
@@ -131,7 +133,7 @@ impl fmt::Display for KeyDistribution {
 
 impl Point {
     /// The keys of a cell besides its name and the tables of switches.
-    pub(super) const KEYS: [&'static str; 10] = [
+    pub(super) const KEYS: [&'static str; 11] = [
         "system",
         "replicas",
         "durability",
@@ -142,6 +144,7 @@ impl Point {
         "load",
         "percent_of",
         "connections",
+        "faults",
     ];
 
     /// The point that a cell without any key would be.
@@ -158,6 +161,7 @@ impl Point {
             load: Load::Closed { outstanding: 64 },
             percent_of: None,
             connections: 4,
+            faults: Schedule::default(),
             switches: BTreeMap::new(),
         }
     }
@@ -175,6 +179,7 @@ impl Point {
             "load" => self.load = value.word()?,
             "percent_of" => self.percent_of = Some(value.word()?),
             "connections" => self.connections = value.whole((1, CONNECTIONS_MAX))?,
+            "faults" => self.faults = value.word()?,
             switch => _ = self.switches.insert(switch.to_owned(), switch_value(value)?),
         }
         Ok(())
@@ -193,6 +198,7 @@ impl Point {
                 self.durability.name()
             ));
         }
+        self.check_faults()?;
         let outstanding_max = SESSION_OUTSTANDING_MAX * self.connections;
         if let Load::Closed { outstanding } = self.load
             && outstanding > outstanding_max
@@ -210,6 +216,21 @@ impl Point {
             (false, Some(_)) => Err(format!("percent_of has no meaning with load {}", self.load)),
             _ => Ok(()),
         }
+    }
+
+    /// Faults need replicas of the laboratory's own that can be disturbed and can come back.
+    fn check_faults(&self) -> Result<(), String> {
+        let what = match self.system {
+            _ if self.faults.is_empty() => return Ok(()),
+            System::Etcd => "cannot disturb etcd, only the laboratory's own systems",
+            System::Unreplicated => "have no meaning for unreplicated, which has no other replica",
+            _ if self.replicas < 2 => "need at least 2 replicas",
+            _ if self.faults.kills() && self.durability == Durability::Memory => {
+                "cannot kill a replica with durability memory: it could not come back"
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("faults {what}"))
     }
 
     fn is_share(&self) -> bool {

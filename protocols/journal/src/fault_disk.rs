@@ -132,7 +132,7 @@ impl FaultDisk {
     }
 
     /// Loses power and gets it back: of everything not durable, each sector and each change of a name meets the fate that
-    /// `fates` gives it (a `bool` says whether it is kept), and what is left then is durable.
+    /// `fates` gives it (a `bool` says whether it is kept), and what is left then is durable. `fates` must not use the disk.
     pub fn lose_power<F: Into<Fate>>(&self, fates: impl FnMut() -> F) {
         let mut state = self.lock();
         state.medium.lose_power(fates);
@@ -145,7 +145,7 @@ impl FaultDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics while it is held")
+        self.0.lock().expect("only a caller's fates can panic while it is held")
     }
 
     /// Begins an operation, unless the power is gone.

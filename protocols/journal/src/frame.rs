@@ -17,6 +17,8 @@ pub(crate) const LENGTH_BYTES: usize = 4;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"qlwf");
 const CHECKSUM_AT: usize = HEADER_BYTES - 4;
+/// No journal lives long enough to count this far. A header that does is forged, and must not make anything overflow.
+const COUNT_MAX: u64 = u64::MAX / 2;
 
 /// Whose journal it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +95,7 @@ impl Frame {
     pub(crate) fn seal(mut self, bytes: &mut [u8]) -> u64 {
         self.payload_checksum = crc32c::crc32c(&bytes[HEADER_BYTES..]);
         self.write_fields(&mut bytes[..CHECKSUM_AT]);
-        let checksum = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
+        let checksum = header_checksum(bytes);
         bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         digest(checksum, self.payload_checksum)
     }
@@ -106,7 +108,7 @@ impl Frame {
             return Err(Flaw::NoHeader);
         }
         let checksum = Fields(&header[CHECKSUM_AT..]).u32();
-        if checksum != crc32c::crc32c(&header[..CHECKSUM_AT]) {
+        if checksum != header_checksum(header) {
             return Err(Flaw::NoHeader);
         }
         let version = fields.u16();
@@ -114,12 +116,19 @@ impl Frame {
             return Err(Flaw::Version(version));
         }
         let frame = Self::read_fields(&mut fields);
+        if frame.counts().iter().any(|count| *count > COUNT_MAX) {
+            return Err(Flaw::NoHeader);
+        }
         Ok((frame, digest(checksum, frame.payload_checksum)))
     }
 
     /// The header at `offset` of a segment, if it says that it belongs there.
     pub(crate) fn read_placed(bytes: &[u8], segment: u64, offset: usize) -> Result<(Self, u64), Flaw> {
         let (frame, digest) = Self::read_header(bytes.get(offset..).unwrap_or_default())?;
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("journal: place of a frame not checked") {
+            return Ok((Self { segment, offset: offset as u64, ..frame }, digest));
+        }
         if (frame.segment, frame.offset) == (segment, offset as u64) {
             Ok((frame, digest))
         } else {
@@ -149,7 +158,7 @@ impl Frame {
 
     /// Number of the record after this frame's last.
     pub(crate) fn next(&self) -> Lsn {
-        Lsn(self.first.0.saturating_add(self.records.into()))
+        Lsn(self.first.0 + u64::from(self.records))
     }
 
     /// The records, sharing the memory of `segment`. The frame must have been read from it.
@@ -158,6 +167,10 @@ impl Frame {
         let payload = segment.slice(start..start + self.payload_bytes as usize);
         let ranges: Vec<_> = record_ranges(&payload).flatten().collect();
         (self.first.0..).map(Lsn).zip(ranges.into_iter().map(move |range| payload.slice(range)))
+    }
+
+    fn counts(&self) -> [u64; 5] {
+        [self.incarnation, self.segment, self.offset, self.first.0, self.needed_from.0]
     }
 
     fn write_fields(&self, header: &mut [u8]) {
@@ -199,6 +212,14 @@ impl Frame {
 /// Bytes of a frame with that much payload.
 pub(crate) const fn frame_bytes(payload_bytes: usize) -> usize {
     (HEADER_BYTES + payload_bytes).next_multiple_of(BLOCK_BYTES)
+}
+
+fn header_checksum(frame: &[u8]) -> u32 {
+    #[cfg(feature = "mutants")]
+    if qlab_kernel::mutants::active("journal: checksum not over length") {
+        return crc32c::crc32c(&frame[..CHECKSUM_AT - 8]);
+    }
+    crc32c::crc32c(&frame[..CHECKSUM_AT])
 }
 
 /// Both checksums of a frame in one word. A header's checksum covers the digest before it, which makes the chain.

@@ -225,6 +225,12 @@ impl<D: Disk> Journal<D> {
         }
         self.statistics.syncs += 1;
         let number = self.active.number;
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("journal: failed sync retried")
+            && self.disk.sync_data(number).is_err()
+        {
+            return self.disk.sync_data(number).map_err(JournalError::disk("syncing", number));
+        }
         self.disk.sync_data(number).map_err(JournalError::disk("syncing", number))
     }
 
@@ -249,9 +255,9 @@ impl<D: Disk> Journal<D> {
     /// Makes `number` the active segment: its name durable first, then its header, then frames. In that order a crash never
     /// leaves a header under a name that still belongs to another segment.
     fn begin_segment(&mut self, number: u64) -> Result<(), JournalError> {
-        let disk = &mut self.disk;
-        disk.reserve(number, self.options.segment_bytes).map_err(JournalError::disk("reserving", number))?;
-        disk.sync_directory().map_err(JournalError::disk("naming", number))?;
+        let room = self.disk.reserve(number, self.options.segment_bytes);
+        room.map_err(JournalError::disk("reserving", number))?;
+        self.sync_names("naming", number)?;
         self.active = Active { number, first: self.chain.next, end: 0, written: BLOCK_BYTES as u64 };
         let header = self.blank_frame();
         let mut bytes = [0; BLOCK_BYTES];
@@ -263,9 +269,21 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
+    fn sync_names(&mut self, doing: &'static str, number: u64) -> Result<(), JournalError> {
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("journal: no directory sync") {
+            return Ok(());
+        }
+        self.disk.sync_directory().map_err(JournalError::disk(doing, number))
+    }
+
     /// Sealed segments, from the oldest, all of whose records have been let go of.
     fn released(&self) -> usize {
         let ends = self.sealed.iter().skip(1).map(|sealed| sealed.first).chain([self.active.first]);
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("journal: released before the commit that says so") {
+            return ends.take_while(|next| *next <= self.pending.needed_from()).count();
+        }
         ends.take_while(|next| *next <= self.needed_from).count()
     }
 
@@ -274,7 +292,11 @@ impl<D: Disk> Journal<D> {
         while self.released() > SPARE_SEGMENTS_MAX {
             let oldest = self.sealed.pop_front().expect("released segments are sealed").number;
             self.disk.remove(oldest).map_err(JournalError::disk("removing", oldest))?;
-            self.disk.sync_directory().map_err(JournalError::disk("removing", oldest))?;
+            #[cfg(feature = "mutants")]
+            if qlab_kernel::mutants::active("journal: removals in any order") {
+                continue;
+            }
+            self.sync_names("removing", oldest)?;
         }
         Ok(())
     }

@@ -54,11 +54,28 @@
 //! Every opening begins a new segment, under a new incarnation, whose header seals the end of the one before. What recovery
 //! returns is on stable storage before it returns it.
 //!
+//! # What holds, and the test that says so
+//!
+//! | | promise | `tests/suite/` |
+//! |---|---|---|
+//! | W1 | after any loss of power: all that was acknowledged, then at most a contiguous rest of what was not | `crash`: every subset of unsynced sectors and names, every sector torn; `lives` |
+//! | W2 | a torn tail is cut off; damage before the last frame is an error | `flips`: every bit of a segment; `damage` |
+//! | W3 | a failed sync is final | `failing` |
+//! | W4 | a frame says whose it is, where it belongs and what it follows | `damage`, `failing`: lost and misdirected writes |
+//! | W5 | names are durable before their content counts | `crash` |
+//! | W6 | nothing is reported durable before it is | `threads` |
+//! | W7 | what recovery has returned stays, and a crash during recovery forgets nothing | `crash`, `failing` |
+//! | W8 | reserved and recycled space is never taken for frames | `crash`, `fuzz` |
+//! | W9 | a full disk keeps what was acknowledged | `failing` |
+//!
+//! With the feature `mutants`, the suite seeds a bug against each of these and shows which test notices it.
+//!
 //! # Trade-offs
 //!
-//! - Damage to the very last frame looks like a torn write and is cut off, though it may have been acknowledged. Nothing
-//!   short of a second write for each commit can tell the two apart; a protocol's quorum has other copies. For the same reason
-//!   newest segments that vanish whole are not missed.
+//! - Damage to the very last frame of the very last segment looks like a torn write and is cut off, though it may have been
+//!   acknowledged: that one commit is lost, no other, and no wrong byte is returned. So is a last commit whose write the
+//!   disk acknowledged and lost. Nothing short of a second write for each commit can tell; a protocol's quorum has
+//!   other copies. For the same reason newest segments that vanish whole are not missed.
 //! - Checksums find accidents, not attackers: whoever can write to the directory can forge frames.
 //! - A frame takes whole blocks. A lone small record costs 4 KiB, but no write ever touches a block of an earlier frame,
 //!   and the disk need not read a block to change part of it.

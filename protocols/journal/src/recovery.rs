@@ -66,6 +66,10 @@ impl Chain {
 
     /// Whether `frame` continues this chain.
     pub(crate) fn admits(&self, frame: &Frame) -> bool {
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("journal: chain not checked") {
+            return true;
+        }
         (frame.previous, frame.first) == (self.digest, self.next)
     }
 
@@ -92,6 +96,10 @@ pub(crate) fn recover(disk: &mut impl Disk, identity: Identity) -> Result<Recove
         let Some(extent) = recovery.read_segment(number, &bytes, is_last)? else { break };
         if is_last {
             cut_tail(disk, number, &bytes, extent)?;
+        }
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("journal: recovery does not sync") {
+            continue;
         }
         disk.sync_data(number).map_err(JournalError::disk("syncing", number))?;
     }
@@ -224,6 +232,16 @@ fn refuse_if_damaged(
     flaw: Flaw,
     is_last: bool,
 ) -> Result<(), JournalError> {
+    #[cfg(feature = "mutants")]
+    if is_last && qlab_kernel::mutants::active("journal: damage in the middle cut off") {
+        return Ok(());
+    }
+    #[cfg(feature = "mutants")]
+    if bytes[at..].starts_with(&[0; BLOCK_BYTES])
+        && qlab_kernel::mutants::active("journal: zeros taken for the end")
+    {
+        return Ok(());
+    }
     if let Some(later) = later_frame(segment, bytes, at) {
         let flaw = if flaw == Flaw::NoHeader { Flaw::Stranded(later as u64) } else { flaw };
         return Err(damaged(segment, at as u64, flaw));
@@ -247,10 +265,16 @@ pub(crate) fn later_frame(segment: u64, bytes: &[u8], at: usize) -> Option<usize
 fn cut_tail(disk: &mut impl Disk, segment: u64, bytes: &[u8], extent: Extent) -> Result<(), JournalError> {
     let Extent { last_frame, end } = extent;
     let torn = &bytes[end..bytes.len().min(end + BLOCK_BYTES)];
+    #[cfg(feature = "mutants")]
+    let torn = if qlab_kernel::mutants::active("journal: torn tail not cut off") { &[] } else { torn };
     if torn.iter().any(|byte| *byte != 0) {
         tracing::debug!(segment, end, "clearing what follows the last whole frame");
         let blank = vec![0; torn.len()];
         disk.write_at(segment, end as u64, &blank).map_err(JournalError::disk("truncation", segment))?;
+    }
+    #[cfg(feature = "mutants")]
+    if qlab_kernel::mutants::active("journal: recovery trusts the cache") {
+        return Ok(());
     }
     let again = disk.write_at(segment, last_frame as u64, &bytes[last_frame..end]);
     again.map_err(JournalError::disk("writing the last frame again", segment))
@@ -258,4 +282,82 @@ fn cut_tail(disk: &mut impl Disk, segment: u64, bytes: &[u8], extent: Extent) ->
 
 fn damaged(segment: u64, offset: u64, flaw: Flaw) -> JournalError {
     JournalError::Damaged { segment, offset, flaw }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::HEADER_BYTES;
+    use crate::{Journal, JournalOptions, MemoryDisk};
+    use proptest::prelude::*;
+    use qlab_kernel::NodeId;
+
+    const ME: Identity = Identity { cluster: 7, node: NodeId(1) };
+
+    fn count() -> impl Strategy<Value = u64> {
+        prop_oneof![4 => 0..4_u64, 1 => u64::MAX - 2..=u64::MAX, 1 => u64::MAX / 2 - 1..u64::MAX / 2 + 2, 1 => any::<u64>()]
+    }
+
+    /// A frame with a valid checksum that says anything, and whether it is to continue the one before it.
+    fn forged() -> impl Strategy<Value = (Frame, Vec<u8>, bool)> {
+        let payload = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..6000),
+            (0_usize..20).prop_map(|records| vec![0; records * 4]),
+        ];
+        let numbers = (count(), count(), count(), prop_oneof![0..4_u32, Just(u32::MAX)]);
+        (numbers, payload, any::<bool>()).prop_map(
+            |((incarnation, first, needed_from, records), payload, linked)| {
+                let payload_bytes = u32::try_from(payload.len()).unwrap();
+                let (first, needed_from) = (Lsn(first), Lsn(needed_from));
+                let frame = Frame {
+                    identity: ME,
+                    incarnation,
+                    segment: 0,
+                    offset: 0,
+                    first,
+                    needed_from,
+                    previous: 0,
+                    records,
+                    payload_bytes,
+                    payload_checksum: 0,
+                };
+                (frame, payload, linked)
+            },
+        )
+    }
+
+    /// A segment of such frames, each in its place.
+    fn segment(number: u64, frames: Vec<(Frame, Vec<u8>, bool)>, chain: &mut Chain) -> Vec<u8> {
+        let mut segment = Vec::new();
+        for (mut frame, payload, linked) in frames {
+            (frame.segment, frame.offset) = (number, segment.len() as u64);
+            if linked {
+                (frame.previous, frame.first, frame.incarnation) = (chain.digest, chain.next, 1);
+            }
+            let start = segment.len();
+            segment.resize(start + frame.bytes(), 0);
+            segment[start + HEADER_BYTES..][..payload.len()].copy_from_slice(&payload);
+            let digest = frame.seal(&mut segment[start..]);
+            *chain = Chain { digest, next: Lsn(frame.first.0.saturating_add(frame.records.into())) };
+        }
+        segment
+    }
+
+    proptest! {
+        #[test]
+        fn forged_frames_never_make_a_journal_panic(
+            oldest in count(),
+            segments in prop::collection::vec(prop::collection::vec(forged(), 1..4), 1..3),
+        ) {
+            let (mut disk, mut chain) = (MemoryDisk::default(), Chain::START);
+            for (number, frames) in (0..).map(|at| oldest.saturating_add(at)).zip(segments) {
+                disk.segments.insert(number, segment(number, frames, &mut chain));
+            }
+            crate::inspect(&mut disk).unwrap();
+            let options = JournalOptions { segment_bytes: 1 << 14, ..JournalOptions::new(ME) };
+            if let Ok((mut journal, _)) = Journal::open(disk, options) {
+                prop_assert!(journal.commit().is_ok());
+            }
+        }
+    }
 }

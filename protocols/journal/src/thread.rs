@@ -244,6 +244,10 @@ impl Shared {
     ) {
         let _guard = PanicGuard(self);
         while self.take_group(&mut journal) {
+            #[cfg(feature = "mutants")]
+            if qlab_kernel::mutants::active("journal: acknowledges before it commits") {
+                on_durable(journal.group().next().previous());
+            }
             match self.commit(&mut journal) {
                 Ok(durable) => on_durable(durable),
                 Err(error) => {

@@ -519,13 +519,14 @@ impl Peer {
                 self.next = self.in_flight.front().map_or(self.next, |(index, _)| *index);
                 self.forget_in_flight();
             }
-            Phase::Stream if stalled && !self.in_flight.is_empty() => {
-                if received.next() < self.next {
-                    self.next = received.max(self.matched).next();
-                    self.forget_in_flight();
-                } else {
-                    self.question_due = true;
-                }
+            Phase::Stream if stalled && !self.in_flight.is_empty() && received.next() < self.next => {
+                self.next = received.max(self.matched).next();
+                self.forget_in_flight();
+            }
+            // All was received, but one of us does not know: the acknowledgement was lost, or the follower has restarted and
+            // does not remember how far its log is this leader's.
+            Phase::Stream if stalled && (!self.in_flight.is_empty() || received < self.matched) => {
+                self.question_due = true;
             }
             // It restarted, and has forgotten how far its log is ours. Where nothing else is on its way, nothing else would
             // remind it, and it would not execute what is committed before the next write.

@@ -1,5 +1,8 @@
-//! Histories for tests and measurements: simulated objects, small random histories, and a judge by brute force.
-#![allow(dead_code, reason = "each test binary and the throughput example use a part")]
+//! Histories for tests and measurements: a simulated store, small random histories, and a judge by brute force.
+#![allow(dead_code, reason = "each test binary and the benchmark use a part")]
+
+pub(crate) mod brute_force;
+pub(crate) mod small;
 
 use std::collections::HashMap;
 
@@ -51,8 +54,9 @@ impl Load {
     }
 }
 
-/// What a linearizable store answers to this load: each operation takes effect at one moment of its interval.
-pub(crate) fn simulate(load: &Load, random: &mut Pcg64Mcg) -> Vec<Operation> {
+/// What a linearizable store answers to this load: each operation takes effect at one moment of its interval. Texts that
+/// appending makes are added to the values.
+pub(crate) fn simulate(load: &Load, values: &mut Values, random: &mut Pcg64Mcg) -> Vec<Operation> {
     let mut clocks = vec![0; load.clients as usize];
     let mut effects: Vec<(u64, usize)> = Vec::with_capacity(load.operations);
     let mut operations = Vec::with_capacity(load.operations);
@@ -71,7 +75,7 @@ pub(crate) fn simulate(load: &Load, random: &mut Pcg64Mcg) -> Vec<Operation> {
     effects.sort_unstable();
     let mut store = HashMap::new();
     for (_, number) in effects {
-        apply(&mut operations[number], &mut store);
+        apply(&mut operations[number], &mut store, values);
     }
     operations
 }
@@ -86,11 +90,12 @@ fn request(load: &Load, client: u32, number: u64, random: &mut Pcg64Mcg) -> Oper
         Function::Delete => Operation::delete(client, key),
         Function::Cas => Operation::cas(client, key, expected, value),
         Function::Append => Operation::append(client, key, value),
+        other => panic!("the simulated store has no {}", other.name()),
     }
 }
 
 /// Takes effect on the store, and notes what came of it.
-fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>) {
+fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>, values: &mut Values) {
     let state = store.entry(operation.key).or_insert(ABSENT);
     match operation.function {
         Function::Get => operation.value = *state,
@@ -98,62 +103,19 @@ fn apply(operation: &mut Operation, store: &mut HashMap<u64, u64>) {
         Function::Cas if *state == operation.expected => *state = operation.value,
         Function::Cas if operation.outcome == Outcome::Ok => operation.outcome = Outcome::Fail,
         Function::Cas => {}
-        Function::Append => panic!("the simulated store keeps numbers, not texts"),
-    }
-}
-
-/// Whether a legal order exists, by trying all: independent of the crate's specifications.
-pub(crate) fn is_linearizable_by_brute_force(
-    operations: &[Operation],
-    values: &Values,
-    model: Model,
-) -> bool {
-    let initial = if model == Model::Append { Value::Array(Vec::new()) } else { Value::Null };
-    any_order(&mut operations.to_vec(), &initial, values)
-}
-
-fn any_order(rest: &mut Vec<Operation>, state: &Value, values: &Values) -> bool {
-    if rest.iter().all(|operation| operation.outcome == Outcome::Unknown) {
-        return true;
-    }
-    for place in 0..rest.len() {
-        let next = rest[place];
-        if rest.iter().any(|other| other.complete_ns < next.invoke_ns) {
-            continue;
+        Function::Append => {
+            let text = text(&values.value(*state)) + &text(&values.value(operation.value));
+            *state = values.intern(&Value::from(text));
         }
-        if let Some(after) = step(state, &next, values) {
-            rest.swap_remove(place);
-            let found = any_order(rest, &after, values);
-            rest.push(next);
-            let last = rest.len() - 1;
-            rest.swap(place, last);
-            if found {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-fn step(state: &Value, operation: &Operation, values: &Values) -> Option<Value> {
-    let (value, expected) = (values.value(operation.value), values.value(operation.expected));
-    let read = if value.is_null() && state.is_array() { Value::Array(Vec::new()) } else { value.clone() };
-    match (operation.function, operation.outcome) {
-        (Function::Get, Outcome::Unknown) => Some(state.clone()),
-        (Function::Get, _) => (read == *state).then(|| state.clone()),
-        (Function::Put | Function::Delete, _) => Some(value),
-        (Function::Cas, Outcome::Fail) => (expected != *state).then(|| state.clone()),
-        (Function::Cas, _) => (expected == *state).then_some(value),
-        (Function::Append, _) => Some(appended(state, value)),
+        other => panic!("the simulated store has no {}", other.name()),
     }
 }
 
-fn appended(state: &Value, added: Value) -> Value {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match state {
-        Value::Array(elements) => elements.iter().cloned().chain([added]).collect(),
-        Value::Null => Value::from(text(&added)),
-        present => Value::from(text(present) + &text(&added)),
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -169,6 +131,9 @@ pub(crate) fn history_of_witness(witness: &Witness) -> History {
             (Function::Put, value) => Operation::put(process, key, values.intern(value)),
             (Function::Delete, _) => Operation::delete(process, key),
             (Function::Append, value) => Operation::append(process, key, values.intern(value)),
+            (Function::Add, value) => Operation::add(process, key, values.intern(value)),
+            (Function::Acquire, _) => Operation::acquire(process, key),
+            (Function::Release, _) => Operation::release(process, key),
             (Function::Cas, pair) => {
                 Operation::cas(process, key, values.intern(&pair[0]), values.intern(&pair[1]))
             }

@@ -57,30 +57,6 @@ fn a_cut_off_tail_never_comes_back_and_its_number_is_given_again() {
 }
 
 #[test]
-fn every_flipped_bit_is_noticed() {
-    let mut image = written(5);
-    let last_frame = (2, 2 * BLOCK_BYTES..3 * BLOCK_BYTES);
-    // Padding is covered by the same checksum as the payload; one byte in 97 of it will do.
-    let tried = |at: &usize| at % BLOCK_BYTES < 200 || at.is_multiple_of(97);
-    for (segment, end) in [(1, 4 * BLOCK_BYTES), (2, 3 * BLOCK_BYTES)] {
-        for at in (0..end).filter(tried) {
-            for bit in 0..8 {
-                image.segments.get_mut(&segment).unwrap()[at] ^= 1 << bit;
-                let in_last = segment == last_frame.0 && last_frame.1.contains(&at);
-                match open(image.clone()) {
-                    Ok(records) if in_last => assert_eq!(records, expected(1..=4, 100)),
-                    Err(JournalError::Damaged { segment: found, .. }) if !in_last => {
-                        assert!(found >= segment, "found in segment {found}");
-                    }
-                    other => panic!("bit {bit} of byte {at} of segment {segment}: {other:?}"),
-                }
-                image.segments.get_mut(&segment).unwrap()[at] ^= 1 << bit;
-            }
-        }
-    }
-}
-
-#[test]
 fn a_lost_write_in_the_middle_is_damage_even_if_what_follows_is_sound() {
     let mut image = written(6);
     image.segments.get_mut(&2).unwrap()[2 * BLOCK_BYTES..3 * BLOCK_BYTES].fill(0);
@@ -160,13 +136,5 @@ proptest! {
             // Frames that are all damaged up to the end may have been one torn frame. No more is lost than was hit.
             prop_assert!(records.len() + blocks.len() >= 5);
         }
-    }
-
-    #[test]
-    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..3 * BLOCK_BYTES)) {
-        let mut image = MemoryDisk::default();
-        image.segments.insert(1, bytes);
-        inspect(&mut image).unwrap();
-        prop_assert_eq!(open(image).unwrap(), vec![]);
     }
 }

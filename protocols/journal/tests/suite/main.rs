@@ -3,7 +3,13 @@
 mod crash;
 mod damage;
 mod failing;
+mod flips;
+mod fuzz;
 mod keeping;
+mod lives;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod shelf;
 mod threads;
 
 use bytes::Bytes;
@@ -39,6 +45,8 @@ fn content(lsn: u64, bytes: usize) -> Vec<u8> {
 }
 
 fn options(blocks: u64) -> JournalOptions {
+    #[cfg(feature = "mutants")]
+    mutants::arm();
     JournalOptions {
         segment_bytes: blocks * BLOCK,
         durability: Durability::Fdatasync,

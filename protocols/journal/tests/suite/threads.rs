@@ -63,6 +63,22 @@ fn what_is_submitted_during_a_commit_shares_the_next_one() {
 }
 
 #[test]
+fn what_is_reported_durable_survives_the_loss_of_power_at_that_very_moment() {
+    let disk = FaultDisk::default();
+    let (journal, _) = Journal::open(disk.clone(), options(8)).unwrap();
+    let on_durable = move |lsn: Lsn| {
+        let image = disk.crash_image(|| false);
+        let (survived, _) = Journal::open(image, options(8)).unwrap();
+        assert_eq!(survived.durable(), lsn, "everything unsynced was lost");
+    };
+    let mut journal = JournalThread::spawn(journal, on_durable, |error| panic!("{error}")).unwrap();
+    for lsn in 1..=200 {
+        let _ = submit(&mut journal, lsn, 2000).unwrap();
+    }
+    journal.shutdown();
+}
+
+#[test]
 fn pressure_shows_when_half_a_group_is_waiting() {
     let disk = FaultDisk::default();
     let (mut journal, heard) = spawn(&disk, 9);
