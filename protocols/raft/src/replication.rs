@@ -508,8 +508,7 @@ impl Peer {
         if received != std::mem::replace(&mut self.received, received) {
             self.progress_at = now;
         }
-        let asked_nothing = round > self.sent_round;
-        let stalled = asked_nothing && now >= self.progress_at + patience;
+        let stalled = round > self.sent_round && now >= self.progress_at + patience;
         match &mut self.phase {
             // Nothing has come for a while although something is on its way: it was lost. Receipt is compared,
             // not durability, so that a slow disk is not taken for a lossy network; where all was received, it is asked
@@ -526,11 +525,6 @@ impl Peer {
             // All was received, but one of us does not know: the acknowledgement was lost, or the follower has restarted and
             // does not remember how far its log is this leader's.
             Phase::Stream if stalled && (!self.in_flight.is_empty() || received < self.matched) => {
-                self.question_due = true;
-            }
-            // It restarted, and has forgotten how far its log is ours. Where nothing else is on its way, nothing else would
-            // remind it, and it would not execute what is committed before the next write.
-            Phase::Stream if asked_nothing && self.in_flight.is_empty() && received < self.matched => {
                 self.question_due = true;
             }
             Phase::Probe { .. } | Phase::Stream => {}
