@@ -18,7 +18,7 @@
 //! | [`marks`] | whether a campaign went where it was to go |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
-//! | `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
+//! | `agenda`, `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
 //! | `shrink`, `story`, `panics` | the smallest failing world, told to people |
 //!
 //! Trade-offs. Frames are not encrypted and connections do not break: a message is lost or not. A process and its disk are one
@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agenda;
 pub mod byzantine;
 pub mod campaign;
 mod clients;
