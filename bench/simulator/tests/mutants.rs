@@ -121,11 +121,7 @@ const MUTANTS: &[Mutant] = &[
         .with(long_leases)
         .within(800),
     mutant("raft: leases trust clocks", &["R13"]).under("clock-drift,partition").with(lease),
-    mutant("raft: voters are impatient", &["R13"]).under("partial").with(long_leases).within(300),
-    mutant("raft: a restart forgets the lease it gave", &["R13"])
-        .under("partial,kill")
-        .with(long_leases)
-        .within(300),
+    mutant("raft: voters are impatient", &["R13"]).under("partial").with(long_leases).within(1500),
     // Images.
     mutant("raft: every image replaces the log", &["R15", "R12", "R6", "R8", "panic"])
         .under("kill,power-loss,replay,duplicate,partition")

@@ -51,7 +51,7 @@ pub(crate) fn recover(
         role: Role::Follower,
         leader: None,
         // As if a leader had been heard just now: an answer given before the crash may carry a lease.
-        heard: mutant!(now, "raft: a restart forgets the lease it gave", Time::default()),
+        heard: now,
         election_deadline: now,
         owed: Owed::default(),
         received: Index::ZERO,
