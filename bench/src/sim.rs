@@ -1,6 +1,7 @@
-//! Worlds of the simulator: a campaign of many seeds, or one seed and its story.
+//! Worlds of the simulator: a campaign of many seeds, one seed and its story, or a story that somebody wrote.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qlab_kernel::Protocol;
 use qlab_raft::Raft;
 use qlab_report::{Campaign, Utc, campaign, numbers, table};
+use qlab_simulator::scenario::{self, StoryError};
 use qlab_simulator::{Choice, Outcome, Schedule, Setup, Subject, Summary, attempt, cut_down};
 use qlab_unreplicated::Unreplicated;
 
@@ -28,6 +30,7 @@ Examples:
   qlab sim raft --seeds 0..100000 --out results   a campaign, kept
   qlab sim raft --seed 42 --trace                 one world, told line by line
   qlab sim raft --seed 42 --shrink --trace        the smallest world found in which the same law is broken
+  qlab sim --scenario bench/simulator/scenarios/raft/figure-8-overwritten.txt
   qlab sim raft --faults loss,partition,power-loss
 
 Faults: loss duplicate replay reorder delay partition one-way partial kill power-loss blackout pause slow-node disk-stall
@@ -40,8 +43,8 @@ Exit code: 0 when every law holds in every world, 1 when one is broken.";
 #[command(after_help = EXAMPLES)]
 pub struct SimArgs {
     /// The system.
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(SYSTEMS))]
-    pub system: String,
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(SYSTEMS), required_unless_present = "scenario")]
+    pub system: Option<String>,
     /// Seeds FROM..TO, each a world.
     #[arg(long, value_name = "FROM..TO", default_value = "0..1000", value_parser = seeds)]
     pub seeds: Range<u64>,
@@ -57,6 +60,12 @@ pub struct SimArgs {
     /// If a law is broken in the one world, look for a smaller one.
     #[arg(long, requires = "seed")]
     pub shrink: bool,
+    /// Perform a story instead: a script that says what happens, line by line, and what is to come of it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["system", "seeds", "seed", "faults", "out", "json"])]
+    pub scenario: Option<PathBuf>,
+    /// Write what the story printed into its file, where it says something else.
+    #[arg(long, requires = "scenario")]
+    pub rewrite: bool,
     /// Keep the campaign's summary under this folder of results.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     pub out: Option<PathBuf>,
@@ -97,11 +106,36 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 /// Does what the flags say.
 pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError> {
+    if let Some(path) = &args.scenario {
+        return perform(path, args.rewrite);
+    }
     let choice: Choice = args.faults.parse().map_err(|error| SimError::Usage(format!("{error}")))?;
-    match args.system.as_str() {
+    match args.system.as_deref().unwrap_or_default() {
         Unreplicated::NAME => simulate_system::<Unreplicated>(args, choice, interrupt),
         Raft::NAME => simulate_system::<Raft>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
+    }
+}
+
+/// Performs a story. It holds if every law and every expectation does, and if it prints what its file says.
+fn perform(path: &Path, rewrite: bool) -> Result<Told, SimError> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| SimError::Usage(named(&error)))?;
+    let performance = match scenario::perform(&text) {
+        Ok(performance) => performance,
+        Err(error @ StoryError::Unreadable { .. }) => {
+            return Err(SimError::Usage(format!("{}:{error}", path.display())));
+        }
+        Err(error) => return Ok(Told { text: format!("{}:{error}\n", path.display()), holds: false }),
+    };
+    let told = |text: &str, holds| Ok(Told { text: format!("{}: {text}\n", path.display()), holds });
+    match performance.difference {
+        None => told("every law and every expectation holds", true),
+        Some(_) if rewrite => {
+            fs::write(path, performance.rewritten).map_err(|error| anyhow::anyhow!(named(&error)))?;
+            told("rewritten", true)
+        }
+        Some(difference) => told(&difference.to_string(), false),
     }
 }
 

@@ -11,11 +11,16 @@ use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::desk::ClientNumber;
+use crate::network::percent;
 
 /// Without an answer for so long, a client asks elsewhere.
 const PATIENCE: Duration = Duration::from_millis(120);
 /// After that many attempts under fire, a client gives up and does something else.
 const ATTEMPTS_MAX: u32 = 12;
+/// Clients that ask before they open their session, in a hundred.
+const FORGETFUL_PERCENT: u32 = 5;
+/// Requests asked of anybody rather than of whoever is believed to lead, in a hundred: they find those who only believe so.
+const WANDERING_PERCENT: u32 = 25;
 /// A value that no client wrote.
 const FOREIGN: u64 = qlab_checker::PLAIN_NUMBER_MAX;
 
@@ -121,13 +126,18 @@ impl Client {
 
     /// Asks something new, or opens its session first.
     pub(crate) fn ask(&mut self, now: Time, clientele: &mut Clientele, chance: &mut Pcg32) -> Wish {
-        if !self.is_open {
+        // Now and then somebody forgets to, and must be told so.
+        if !self.is_open && !percent(chance, FORGETFUL_PERCENT) {
             return self.open(now, clientele);
+        }
+        if percent(chance, WANDERING_PERCENT) {
+            self.turns_to = NodeId(chance.random_range(0..self.nodes) as u16);
         }
         let key = chance.random_range(0..clientele.keys);
         clientele.values += 1;
         let value = clientele.values;
         let operation = match chance.random_range(0..10) {
+            _ if self.only_reads() => Operation::get(self.process, key, ABSENT),
             0..4 => Operation::get(self.process, key, ABSENT),
             4..8 => Operation::put(self.process, key, value),
             8 => Operation::cas(self.process, key, self.seen[key as usize], value),
@@ -139,6 +149,11 @@ impl Client {
     /// Reads a key: the last word of a world.
     pub(crate) fn read(&mut self, now: Time, key: u64, clientele: &mut Clientele) -> Wish {
         self.begin(now, Operation::get(self.process, key, ABSENT), clientele)
+    }
+
+    /// A third only read: nothing keeps them from staying with a leader whose time is over as long as it answers.
+    const fn only_reads(&self) -> bool {
+        self.number % 3 == 1
     }
 
     fn open(&mut self, now: Time, clientele: &mut Clientele) -> Wish {
@@ -303,8 +318,9 @@ impl Client {
             clientele.history.push(operation.unknown_since(asked.invoked.0));
             self.process = clientele.process();
         }
-        // Half of them go on in the same session, where the request may still be executed late.
-        if self.number.is_multiple_of(2) {
+        // Half of them go on in the same session, where the request may still be executed late; but nobody opens a session
+        // after asking in it.
+        if !self.is_open || self.number.is_multiple_of(2) {
             self.renew(clientele);
         }
         self.turns_to = self.neighbour();

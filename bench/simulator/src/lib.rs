@@ -19,7 +19,7 @@
 //! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
-//! | `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
+//! | `agenda`, `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
 //! | `shrink`, `story`, `panics` | the smallest failing world, told to people |
 //!
 //! Trade-offs. Frames are not encrypted and connections do not break: a message is lost or not. A process and its disk are one
@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agenda;
 pub mod byzantine;
 pub mod campaign;
 mod clients;

@@ -172,8 +172,9 @@ fn blocked(strike: Strike, target: usize, nodes: usize) -> Vec<bool> {
     } else {
         (0..nodes).map(|_| chance.random()).collect()
     };
-    let shape = chance.random_range(0..4);
+    let shape = chance.random_range(0..5);
     let sends = chance.random::<bool>();
+    let other = (target + chance.random_range(1..nodes.max(2))) % nodes;
     let scattered: Vec<bool> = (0..nodes * nodes).map(|_| chance.random_bool(0.3)).collect();
     let is_blocked = |from: usize, to: usize| match strike.fault {
         Fault::Partition => side[from] != side[to],
@@ -190,6 +191,8 @@ fn blocked(strike: Strike, target: usize, nodes: usize) -> Vec<bool> {
             // A ring, a chain.
             1 => (from + 1) % nodes != to && (to + 1) % nodes != from,
             2 => from.abs_diff(to) != 1,
+            // One of them and the target do not reach each other, and all others reach both.
+            3 => (from, to) == (target, other) || (from, to) == (other, target),
             _ => scattered[from * nodes + to],
         },
     };

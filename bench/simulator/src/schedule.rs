@@ -174,7 +174,9 @@ fn strikes(schedule: &Schedule, chance: &mut Pcg32) -> Vec<Strike> {
     if kinds.is_empty() {
         return Vec::new();
     }
-    let count = chance.random_range(1..=4 + 2 * kinds.len());
+    // Some worlds hardly come to rest between two strikes.
+    let count_max = (4 + 2 * kinds.len()) * [1, 1, 4][chance.random_range(0..3)];
+    let count = chance.random_range(1..=count_max);
     let mut strikes: Vec<Strike> = (0..count)
         .map(|_| {
             let fault = kinds[chance.random_range(0..kinds.len())];
@@ -187,8 +189,8 @@ fn strikes(schedule: &Schedule, chance: &mut Pcg32) -> Vec<Strike> {
 
 fn strike(fault: Fault, schedule: &Schedule, chance: &mut Pcg32) -> Strike {
     let (from, to) = (QUIET.as_nanos() as u64, schedule.fire.as_nanos() as u64);
-    // A third is aimed at the leader: who leads is who can do most harm.
-    let aim = if chance.random_bool(0.33) {
+    // Half are aimed at the leader: who leads is who can do most harm.
+    let aim = if chance.random_bool(0.5) {
         Aim::Leader
     } else {
         Aim::Process(chance.random_range(0..schedule.nodes))
@@ -196,7 +198,7 @@ fn strike(fault: Fault, schedule: &Schedule, chance: &mut Pcg32) -> Strike {
     let lasts_ms_max = match fault {
         Fault::DiskStall => [100, 1_000, 30_000][chance.random_range(0..3)],
         Fault::Kill | Fault::PowerLoss | Fault::Blackout => [10, 1_000][chance.random_range(0..2)],
-        _ => 1_500,
+        _ => [50, 300, 1_500][chance.random_range(0..3)],
     };
     Strike {
         at: Time(chance.random_range(from..to)),

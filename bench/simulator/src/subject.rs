@@ -43,6 +43,7 @@ impl Subject for Raft {
     fn config(chance: &mut Pcg32) -> Config {
         let mut pick = |choices: &[usize]| choices[chance.random_range(0..choices.len())];
         Config {
+            election_timeout_max: Duration::from_millis(pick(&[200, 300]) as u64),
             window_entries: pick(&[1, 2, 8, 64]),
             window_bytes: pick(&[100, 1 << 20]),
             entry_bytes: pick(&[1, 200, 16 << 10]),
@@ -70,8 +71,8 @@ impl Subject for Raft {
     }
 
     fn patience(config: &Config) -> Duration {
-        // Thirty elections: each succeeds with a good chance once the network is calm.
-        config.election_timeout_max * 30
+        // Thirty elections at least: each succeeds with a good chance once the network is calm.
+        config.election_timeout_max.max(Duration::from_millis(300)) * 30
     }
 }
 

@@ -4,8 +4,6 @@
 //! Then all is healed, and within [`Subject::patience`] every request must be answered, every replica must have applied the same,
 //! and one more read of every key must fit what the clients saw before.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use qlab_kernel::{
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
+use crate::agenda::Agenda;
 use crate::byzantine::Byzantine;
 use crate::clients::{Client, Clientele, Wish};
 use crate::clock::Clock;
@@ -100,8 +99,7 @@ pub(crate) struct World<'a, S: Subject> {
     pub(crate) config: S::Config,
     pub(crate) chance: Pcg32,
     pub(crate) now: Time,
-    heap: BinaryHeap<Reverse<Scheduled<S::Message>>>,
-    scheduled: u64,
+    agenda: Agenda<Happening<S::Message>>,
     pub(crate) processes: Vec<Process<S>>,
     pub(crate) network: Network,
     /// Messages of the past, sent again now and then.
@@ -154,14 +152,6 @@ pub(crate) enum Happening<M> {
     Relent { number: usize },
 }
 
-struct Scheduled<M> {
-    at: Time,
-    /// Decides between things of the same moment.
-    tie: u32,
-    number: u64,
-    happening: Happening<M>,
-}
-
 /// Runs the world of a schedule to its end, or until a law is broken.
 pub fn run<S: Subject>(schedule: &Schedule, setup: &Setup<S>) -> Outcome {
     let mut world = World::new(schedule, setup);
@@ -185,8 +175,7 @@ impl<'a, S: Subject> World<'a, S> {
             laws: S::laws(nodes, &config),
             config,
             now: Time(1),
-            heap: BinaryHeap::new(),
-            scheduled: 0,
+            agenda: Agenda::default(),
             processes: Vec::new(),
             remembered: Vec::new(),
             through_codec: chance.random_bool(0.1),
@@ -270,20 +259,15 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     pub(crate) fn schedule_at(&mut self, at: Time, happening: Happening<S::Message>) {
-        self.scheduled += 1;
-        let tie = self.chance.random();
-        self.heap.push(Reverse(Scheduled { at, tie, number: self.scheduled, happening }));
+        self.agenda.add(at, self.chance.random(), happening);
     }
 
     fn pass_until(&mut self, end: Time) -> Result<(), Violation> {
-        while let Some(Reverse(next)) = self.heap.peek()
-            && next.at <= end
-        {
-            let Reverse(next) = self.heap.pop().expect("looked at it");
-            self.now = next.at;
+        while let Some((at, number, happening)) = self.agenda.next_until(end) {
+            self.now = at;
             self.outcome.events += 1;
-            self.outcome.digest = mix(self.outcome.digest, next.at.0 ^ next.number << 32);
-            self.happen(next.happening)?;
+            self.outcome.digest = mix(self.outcome.digest, at.0 ^ number << 32);
+            self.happen(happening)?;
         }
         self.now = end;
         Ok(())
@@ -740,29 +724,3 @@ fn through_codec<M: Wire + fmt::Debug>(message: &M) -> M {
 const fn mix(digest: u64, word: u64) -> u64 {
     (digest ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
 }
-
-impl<M> Scheduled<M> {
-    const fn rank(&self) -> (Time, u32, u64) {
-        (self.at, self.tie, self.number)
-    }
-}
-
-impl<M> Ord for Scheduled<M> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-impl<M> PartialOrd for Scheduled<M> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<M> PartialEq for Scheduled<M> {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl<M> Eq for Scheduled<M> {}

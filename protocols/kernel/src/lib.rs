@@ -18,7 +18,7 @@
 //! | [`snapshot`] | state images cut into chunks and put together again |
 //! | [`chain`] | a running hash of everything a replica applied |
 //! | [`limits`] | every bound that is not a protocol's own, by name and unit |
-//! | `mutants` | seeded bugs, switched on by name; only with the feature `mutants` |
+//! | [`mutants`] | seeded bugs, switched on by name; compiled only with the feature `mutants` |
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +29,6 @@ pub mod effects;
 pub mod ids;
 pub mod intake;
 pub mod limits;
-#[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod node_set;
 pub mod protocol;

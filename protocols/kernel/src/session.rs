@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::limits::{SESSION_WINDOW, SESSIONS_MAX};
 use crate::wire::{Reader, Sink, Wire, WireError};
-use crate::{Sequence, SessionId};
+use crate::{Sequence, SessionId, mutant};
 
 /// The result of a write: what happened and a number (a length, a version, a token) whose meaning the machine defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,9 @@ impl Sessions {
     /// The session of a burst, for [`OpenSession::once`]; `None` if it is not known (any more).
     pub fn enter(&mut self, id: SessionId, settled: Sequence) -> Option<OpenSession<'_>> {
         self.uses += 1;
+        mutant!("sessions: one that is not known is opened", {
+            self.open(id);
+        });
         let session = self.sessions.get_mut(&id)?;
         session.used = self.uses;
         while session.settled < settled {
@@ -117,6 +120,10 @@ impl OpenSession<'_> {
     /// Executes request `sequence` unless that has been done; the same answer every time.
     pub fn once(&mut self, sequence: Sequence, execute: impl FnOnce() -> Outcome) -> Outcome {
         let Some(offset) = sequence.0.checked_sub(self.session.settled.0) else {
+            mutant!("sessions: a settled request is executed again", { return execute() });
+            mutant!("sessions: a settled request gets the newest answer", {
+                return self.session.answers.back().copied().flatten().unwrap_or(Outcome::of(0));
+            });
             return Outcome::of(Outcome::SETTLED);
         };
         if offset >= SESSION_WINDOW {
@@ -124,6 +131,7 @@ impl OpenSession<'_> {
         }
         let offset = usize::try_from(offset).expect("below the window");
         let answers = &mut self.session.answers;
+        mutant!("sessions: every request is executed", { return execute() });
         if offset < answers.len() {
             return *answers[offset].get_or_insert_with(execute);
         }
@@ -139,9 +147,11 @@ impl OpenSession<'_> {
 
 impl Wire for Sessions {
     fn encode(&self, sink: &mut impl Sink) {
+        let sessions =
+            mutant!(&self.sessions, "sessions: the table is not in the image", const { &BTreeMap::new() });
         self.uses.encode(sink);
-        (self.sessions.len() as u64).encode(sink);
-        for (id, session) in &self.sessions {
+        (sessions.len() as u64).encode(sink);
+        for (id, session) in sessions {
             id.encode(sink);
             session.used.encode(sink);
             session.settled.encode(sink);

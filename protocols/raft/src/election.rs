@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qlab_kernel::{Effects, Event, Index, NodeId, NodeSet, Refusal, Term, Time};
+use qlab_kernel::{Effects, Event, Index, NodeId, NodeSet, Refusal, Term, Time, mutant};
 use rand::RngExt;
 
 use crate::message::{Ballot, Message, Place};
@@ -45,6 +45,9 @@ impl Raft {
                 }
                 _ => {}
             }
+            mutant!("raft: heartbeat answers of an earlier term count", {
+                return matches!(message, Message::HeartbeatReply { .. });
+            });
             return false;
         }
         true
@@ -90,7 +93,8 @@ impl Raft {
         self.owed = Owed::default();
         self.draw_election_deadline(now);
         self.vote(self.term.next(), Some(self.seat.me), effects);
-        self.role = Role::Candidate { votes: NodeSet::EMPTY };
+        let votes = mutant!(NodeSet::EMPTY, "raft: votes are not reset", self.votes());
+        self.role = Role::Candidate { votes };
         effects.event(Event::Campaigned(self.term));
         self.ask_everyone(self.term, ballot, effects);
     }
@@ -113,6 +117,7 @@ impl Raft {
         // Raft §5.4.1: only a log that is at least as up to date can hold everything committed.
         let ours = self.log.last();
         let up_to_date = (last.term, last.index) >= (ours.term, ours.index);
+        mutant!("raft: any log gets votes", up_to_date = true);
         if ballot == Ballot::Pre {
             let granted = up_to_date && term > self.term && !self.has_leader(now);
             let term = if granted { term } else { self.term };
@@ -121,13 +126,19 @@ impl Raft {
         }
         // Also in a term learned otherwise, a vote must not shorten the lease of a leader heard just now.
         let patient = ballot == Ballot::Transfer || !self.has_leader(now);
-        let granted = up_to_date && patient && self.voted_for.is_none_or(|voted| voted == from);
+        let free = self.voted_for.is_none_or(|voted| voted == from);
+        mutant!("raft: everybody gets a vote", free = true);
+        let granted = up_to_date && patient && free;
         if granted {
             if self.voted_for.is_none() {
                 self.vote(self.term, Some(from), effects);
             }
             self.draw_election_deadline(now);
         }
+        mutant!("raft: a vote is told before it is durable", {
+            effects.send_early(from, Message::VoteReply { term: self.term, pre: false, granted });
+            return;
+        });
         effects.send(from, Message::VoteReply { term: self.term, pre: false, granted });
     }
 
@@ -175,7 +186,8 @@ impl Raft {
 
     fn lead_if_elected(&mut self, now: Time, effects: &mut Effects<Self>) {
         let Role::Candidate { votes } = self.role else { return };
-        if !self.seat.members.has_majority_in(votes) {
+        let elected = self.seat.members.has_majority_in(votes);
+        if !mutant!(elected, "raft: half the votes elect", votes.len() >= self.seat.members.len() / 2) {
             return;
         }
         self.leader = Some(self.seat.me);
@@ -189,8 +201,13 @@ impl Raft {
         if term > self.term {
             self.vote(term, None, effects);
         }
+        mutant!("raft: a leader stays in a newer term", {
+            if self.is_leader() {
+                return;
+            }
+        });
         self.leader = None;
-        self.received = Index::ZERO;
+        self.received = mutant!(Index::ZERO, "raft: what an earlier leader sent matches", self.received);
         self.owed = Owed::default();
         if let Role::Leader(mut leader) = std::mem::replace(&mut self.role, Role::Follower) {
             leader.intake.refuse_all(Refusal::NotLeader(None), effects);
@@ -218,13 +235,28 @@ impl Raft {
 
     /// Whether a leader was heard so recently that no other may be helped up.
     fn has_leader(&self, now: Time) -> bool {
-        self.is_leader() || now < self.heard + self.config.election_timeout_min
+        let heard = now < self.heard + self.config.election_timeout_min;
+        self.is_leader() || mutant!(heard, "raft: voters are impatient", false)
+    }
+
+    /// The votes counted so far, whatever for.
+    #[cfg(feature = "mutants")]
+    fn votes(&self) -> NodeSet {
+        match self.role {
+            Role::PreCandidate { votes } | Role::Candidate { votes } => votes,
+            Role::Follower | Role::Leader(_) => NodeSet::EMPTY,
+        }
     }
 
     fn vote(&mut self, term: Term, voted_for: Option<NodeId>, effects: &mut Effects<Self>) {
         assert!(term >= self.term, "terms never go back");
         self.term = term;
         self.voted_for = voted_for;
+        mutant!("raft: a vote is not written", {
+            if voted_for.is_some() {
+                return;
+            }
+        });
         self.vote_lsn = effects.persist(Record::Vote { term, voted_for });
     }
 

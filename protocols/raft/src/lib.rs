@@ -162,6 +162,12 @@ impl Raft {
         self.term
     }
 
+    /// For whom it voted in this term.
+    #[must_use]
+    pub const fn voted_for(&self) -> Option<NodeId> {
+        self.voted_for
+    }
+
     /// Whether this replica leads.
     #[must_use]
     pub const fn is_leader(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use qlab_kernel::{Batch, Index, Lsn, Term};
+use qlab_kernel::{Batch, Index, Lsn, Term, mutant};
 
 use crate::message::{Entry, Place};
 
@@ -62,7 +62,9 @@ impl Log {
 
     /// Whether `place` is a place of this log. Before the base everything is committed, and so the same everywhere.
     pub(crate) fn holds(&self, place: Place) -> bool {
-        place.index < self.base.index || self.term_at(place.index) == Some(place.term)
+        let same_term = self.term_at(place.index) == Some(place.term);
+        mutant!("raft: places match by index alone", same_term = place.index <= self.last_index());
+        place.index < self.base.index || same_term
     }
 
     /// The entry at `index`; `None` outside the window.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use qlab_kernel::{Batch, Commit, Effects, Refusal, Ticket, Time};
+use qlab_kernel::{Batch, Commit, Effects, Refusal, Ticket, Time, mutant};
 
 use crate::config::{Config, Reads};
 use crate::{Raft, Role};
@@ -48,12 +48,14 @@ impl Raft {
         let answered = leader.majority_of(u64::MAX, self.seat.members, |peer| peer.round);
         leader.reads.confirm(answered);
         // Until the term's first entry is committed, the leader may not know of all that is (thesis §6.4, step 1).
-        if leader.opening().is_none_or(|opening| self.commit < opening) {
+        let is_open = leader.opening().is_some_and(|opening| self.commit >= opening);
+        if !mutant!(is_open, "raft: reads come before the term's first entry", true) {
             return;
         }
         assert_eq!(self.applied, self.commit, "reads come after everything committed is applied");
         let by_lease = self.config.reads == Reads::Lease && leader.reads.has_lease(now, self.config.lease());
         let sure_up_to = if by_lease { u64::MAX } else { answered };
+        mutant!("raft: reads are not confirmed", sure_up_to = u64::MAX);
         leader.reads.answer(sure_up_to, effects);
     }
 }
@@ -61,7 +63,8 @@ impl Raft {
 impl WaitingReads {
     pub(crate) fn push(&mut self, ticket: Ticket, batch: Batch) {
         self.bytes += batch.len();
-        self.queue.push_back(Waiting { ticket, batch, round: self.round + 1 });
+        let round = mutant!(self.round + 1, "raft: an earlier heartbeat confirms a read", self.round);
+        self.queue.push_back(Waiting { ticket, batch, round });
     }
 
     /// Whether a read of that many bytes may come in.
@@ -92,7 +95,7 @@ impl WaitingReads {
 
     /// From now on, only ReadIndex.
     pub(crate) fn give_up_lease(&mut self) {
-        self.lease_given_up = true;
+        self.lease_given_up = mutant!(true, "raft: a lease outlives the handover", false);
     }
 
     pub(crate) fn refuse_all(&mut self, effects: &mut Effects<Raft>) {
@@ -113,7 +116,8 @@ impl WaitingReads {
 
     /// Counted from when the heartbeat was *sent*: followers heard it later, and wait at least as long from then.
     fn has_lease(&self, now: Time, lease: Duration) -> bool {
-        !self.lease_given_up && self.confirmed.is_some_and(|(_, sent)| now < sent + lease)
+        let runs = |sent| mutant!(now < sent + lease, "raft: a lease never ends", true);
+        !self.lease_given_up && self.confirmed.is_some_and(|(_, sent)| runs(sent))
     }
 
     fn answer(&mut self, sure_up_to: u64, effects: &mut Effects<Raft>) {

@@ -5,7 +5,7 @@
 //! put together from older pieces is replaced when they come by.
 
 use qlab_kernel::snapshot::Assembly;
-use qlab_kernel::{Commit, Effects, Index, Lsn, NodeId, Seat, Snapshot, Term, Time};
+use qlab_kernel::{Commit, Effects, Index, Lsn, NodeId, Seat, Snapshot, Term, Time, mutant};
 use rand_pcg::Pcg32;
 
 use crate::log::Log;
@@ -35,6 +35,8 @@ pub(crate) fn recover(
     }
     // Replicas make their images at different times: while one is busy with its own, the others are a majority.
     let head_start_bytes = config.snapshot_log_bytes / seat.members.len() * usize::from(seat.me.0);
+    mutant!("raft: a restart forgets its vote", voted_for = None);
+    let commit = mutant!(start, "raft: a restart takes its whole log for committed", log.last_index());
     let mut raft = Raft {
         seat,
         config: config.clone(),
@@ -44,7 +46,7 @@ pub(crate) fn recover(
         vote_lsn,
         log,
         durable: effects.last(),
-        commit: start,
+        commit,
         applied: start,
         role: Role::Follower,
         leader: None,

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use qlab_kernel::limits::SNAPSHOT_CHUNK_BYTES;
-use qlab_kernel::{Batch, Effects, Event, Index, Intake, NodeId, NodeSet, Seat, Snapshot, Term, Time};
+use qlab_kernel::{
+    Batch, Effects, Event, Index, Intake, NodeId, NodeSet, Seat, Snapshot, Term, Time, mutant,
+};
 
 use crate::config::{Config, LeaderWrite};
 use crate::log::Log;
@@ -89,8 +91,12 @@ impl Raft {
     /// everything before it is committed with it (Raft §5.4.2: older entries on a majority may still be overwritten).
     pub(crate) fn advance_commit(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
-        let on_majority = leader.majority_of(self.log.durable(), self.seat.members, |peer| peer.matched);
-        if on_majority > self.commit && self.log.term_at(on_majority) == Some(self.term) {
+        let own = self.log.durable();
+        mutant!("raft: a leader counts itself before its disk", own = self.log.last_index());
+        let on_majority = leader.majority_of(own, self.seat.members, |peer| peer.matched);
+        let of_own_term = self.log.term_at(on_majority) == Some(self.term);
+        mutant!("raft: entries of earlier terms are counted", of_own_term = true);
+        if on_majority > self.commit && of_own_term {
             self.commit = on_majority;
         }
     }
@@ -98,6 +104,9 @@ impl Raft {
     /// Puts waiting writes into the log; a new leader's first entry is a no-op, which commits what it inherited (Raft §8).
     pub(crate) fn propose(&mut self, effects: &mut Effects<Self>) {
         let Role::Leader(leader) = &mut self.role else { return };
+        mutant!("raft: a term begins without an entry", {
+            leader.opening.get_or_insert(self.log.last_index());
+        });
         if leader.opening.is_none() {
             let index = append(&mut self.log, self.term, Batch::default(), effects);
             leader.opening = Some(index);
@@ -130,6 +139,7 @@ impl Raft {
         for peer in &mut leader.peers {
             if round > 0 {
                 let commit = self.commit.min(peer.matched);
+                mutant!("raft: heartbeats commit whatever is there", commit = self.commit);
                 // Early: claims nothing but that this leader is alive in a term that is already durable.
                 effects.send_early(peer.node, Message::Heartbeat { term: self.term, round, commit });
             }
@@ -164,7 +174,11 @@ impl Raft {
 
     /// Raft §5.3: an entry that is here already stays, and so does what follows it; one that differs goes, with all after it.
     fn take_in(&mut self, index: Index, entry: Entry, effects: &mut Effects<Self>) {
-        if self.log.holds(Place { index, term: entry.term }) {
+        let holds = self.log.holds(Place { index, term: entry.term });
+        mutant!("raft: every append truncates", holds = false);
+        mutant!("raft: every append truncates what is not committed", holds = index <= self.commit);
+        mutant!("raft: a conflicting entry stays", holds = index <= self.log.last_index());
+        if holds {
             return;
         }
         assert!(index > self.commit, "entry {index} is committed and would be overwritten");
@@ -178,6 +192,11 @@ impl Raft {
     pub(crate) fn settle_owed(&mut self, effects: &mut Effects<Self>) {
         let Owed { matched, conflict } = std::mem::take(&mut self.owed);
         if let Some((to, matched)) = matched {
+            mutant!("raft: one entry too many is acknowledged", matched = matched.next());
+            mutant!("raft: entries are acknowledged before they are durable", {
+                effects.send_early(to, Message::Matched { term: self.term, matched });
+                return;
+            });
             // Gated: the acknowledgement says that all of it is durable.
             effects.send(to, Message::Matched { term: self.term, matched });
         }
@@ -215,7 +234,9 @@ impl Raft {
         effects: &mut Effects<Self>,
     ) {
         // The leader never lets us commit past what we acknowledged to it in this term.
-        self.commit = self.commit.max(commit.min(self.received));
+        let known = self.received;
+        mutant!("raft: heartbeats commit whatever is there", known = self.log.last_index());
+        self.commit = self.commit.max(commit.min(known));
         let reply = Message::HeartbeatReply { term: self.term, round, received: self.received };
         // Early: it says that this replica has not joined a later term by now, which no lost write can make false.
         effects.send_early(from, reply);
@@ -322,7 +343,8 @@ impl Leader {
     pub(crate) fn majority_of<T: Copy + Ord>(&self, own: T, members: NodeSet, of: impl Fn(&Peer) -> T) -> T {
         let reached = |value: T| 1 + self.peers.iter().filter(|peer| of(peer) >= value).count();
         // The leader counts itself only for what it has reached itself.
-        let counts = |value: T| reached(value) - usize::from(own < value) >= members.majority();
+        let quorum = mutant!(members.majority(), "raft: quorum is half", (members.len() / 2).max(1));
+        let counts = |value: T| reached(value) - usize::from(own < value) >= quorum;
         let candidates = self.peers.iter().map(&of).chain([own]);
         candidates.filter(|value| counts(*value)).max().expect("all members have reached the smallest")
     }
@@ -350,7 +372,7 @@ impl Peer {
     fn new(node: NodeId, now: Time, next: Index) -> Self {
         Self {
             node,
-            matched: Index::ZERO,
+            matched: mutant!(Index::ZERO, "raft: a new leader takes all for equal", next.previous()),
             next,
             phase: Phase::Probe { asked: false },
             in_flight: VecDeque::new(),
@@ -480,6 +502,9 @@ impl Peer {
 
     fn on_heartbeat_reply(&mut self, now: Time, round: u64, received: Index, patience: Duration) {
         self.round = self.round.max(round);
+        mutant!("raft: what was received counts as durable", {
+            self.on_matched(received);
+        });
         if received != std::mem::replace(&mut self.received, received) {
             self.progress_at = now;
         }

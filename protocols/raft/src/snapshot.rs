@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use qlab_kernel::snapshot::{Assembly, Chunk};
-use qlab_kernel::{Commit, Effects, Event, Index, Lsn, NodeId, Snapshot};
+use qlab_kernel::{Commit, Effects, Event, Index, Lsn, NodeId, Snapshot, mutant};
 
 use crate::Raft;
 use crate::log::Log;
@@ -82,6 +82,8 @@ impl Raft {
         let index = snapshot.index;
         let place = Place { index, term: snapshot.term };
         let replaces_log = !self.log.holds(place);
+        mutant!("raft: every image replaces the log", replaces_log = true);
+        mutant!("raft: no image replaces the log", replaces_log = false);
         if replaces_log {
             self.log = Log::after(place);
         } else {
@@ -108,11 +110,14 @@ impl Raft {
         let first = effects.last().next();
         // As of now: an entry that replaces one of these later may not be durable when these go.
         let needed_from = self.log.lsn_after(snapshot.index).map_or(first, |lsn| lsn.min(first));
+        mutant!("raft: entries behind an image are let go", needed_from = first);
         for chunk in snapshot.chunks() {
             effects.persist(Record::Snapshot { chunk, replaces_log });
         }
         // Again, so that the record before the image is not what keeps all others.
-        let last = effects.persist(Record::Vote { term: self.term, voted_for: self.voted_for });
+        let again = Record::Vote { term: self.term, voted_for: self.voted_for };
+        let last =
+            mutant!(effects.persist(again), "raft: the vote before an image is let go", effects.last());
         self.vote_lsn = last;
         self.snapshots.release = Some((needed_from, last));
         self.snapshots.image = Some(snapshot);

@@ -1,6 +1,7 @@
-//! G3: each request of a session is executed once, so all answers to it are the same.
+//! G3: each request of a session is executed once, so all answers to it are the same; and none is executed in a session that is
+//! not open: whoever forgets to open one, or is forgotten, is told so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use qlab_kernel::client::{AnswerBody, answers};
 use qlab_kernel::{Outcome, SessionId};
@@ -13,6 +14,8 @@ const LAW: &str = "G3 exactly once";
 #[derive(Debug, Default)]
 pub(crate) struct ExactlyOnce {
     outcomes: HashMap<(SessionId, u64), Outcome>,
+    /// Clients ask nothing else before they are told that their session is open.
+    opened: HashSet<SessionId>,
 }
 
 impl ExactlyOnce {
@@ -21,17 +24,30 @@ impl ExactlyOnce {
             let answer = answer.expect("replicas send what can be read");
             let AnswerBody::Written(outcomes) = answer.body else { continue };
             for (sequence, outcome) in (answer.first.0..).zip(outcomes.iter()) {
-                if !is_final(outcome) {
-                    continue;
-                }
-                let first = *self.outcomes.entry((answer.session, sequence)).or_insert(outcome);
-                if first != outcome {
-                    let session = answer.session;
-                    let what =
-                        format!("request {sequence} of session {session}: first {first:?}, then {outcome:?}");
-                    return broken(LAW, what);
+                if is_final(outcome) {
+                    self.executed(answer.session, sequence, outcome)?;
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl ExactlyOnce {
+    fn executed(&mut self, session: SessionId, sequence: u64, outcome: Outcome) -> Verdict {
+        if outcome.status == Outcome::OPENED {
+            self.opened.insert(session);
+        }
+        if !self.opened.contains(&session) {
+            return broken(
+                LAW,
+                format!("request {sequence} of session {session}, which is not open: {outcome:?}"),
+            );
+        }
+        let first = *self.outcomes.entry((session, sequence)).or_insert(outcome);
+        if first != outcome {
+            let what = format!("request {sequence} of session {session}: first {first:?}, then {outcome:?}");
+            return broken(LAW, what);
         }
         Ok(())
     }

@@ -68,6 +68,7 @@ impl Laws<Raft> for RaftLaws {
                 r4_leader_completeness::check(glimpse, term, &self.committed)?;
             }
         }
+        self.elected.check_leader(glimpse)?;
         self.votes.check(glimpse, &self.ledger)?;
         r12_match_index::check(glimpse, &self.ledger)?;
         self.reads.check(glimpse)

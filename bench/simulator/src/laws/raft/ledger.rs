@@ -75,8 +75,12 @@ impl Ledger {
 
     /// How many replicas hold the entry of `term` at `index` for certain; a twin does not count twice.
     pub(crate) fn holders(&self, index: Index, term: Term) -> usize {
-        let holds = |process: usize| self.disks[process].holds(index, term);
-        (0..self.nodes).filter(|node| holds(*node) || holds(node + self.nodes)).count()
+        (0..self.nodes).filter(|node| self.holds(*node, index, term)).count()
+    }
+
+    /// Whether a replica, or its twin, holds that entry for certain.
+    pub(crate) fn holds(&self, node: usize, index: Index, term: Term) -> bool {
+        [node, node + self.nodes].into_iter().any(|process| self.disks[process].holds(index, term))
     }
 
     pub(crate) fn majority(&self) -> usize {
@@ -86,8 +90,13 @@ impl Ledger {
 
 impl Disk {
     /// Whether it holds that entry, or an image that covers it.
-    pub(crate) fn holds(&self, index: Index, term: Term) -> bool {
+    fn holds(&self, index: Index, term: Term) -> bool {
         index <= self.image || self.terms.get(&index) == Some(&term)
+    }
+
+    /// Where its log ends.
+    pub(crate) fn last(&self) -> Index {
+        self.terms.last_key_value().map_or(self.image, |(last, _)| self.image.max(*last))
     }
 
     fn keep(&mut self, item: &Item) {

@@ -13,9 +13,9 @@ pub(crate) fn check(glimpse: &Glimpse<'_, Raft>, ledger: &Ledger) -> Verdict {
     let raft = glimpse.core;
     for (follower, matched) in raft.matched() {
         let Some(term) = raft.term_at(matched) else { continue };
-        let disk = ledger.disk(usize::from(follower.0));
-        let (follower_term, _) = disk.vote;
-        if matched.0 > 0 && follower_term <= raft.term() && !disk.holds(matched, term) {
+        let node = usize::from(follower.0);
+        let (follower_term, _) = ledger.disk(node).vote;
+        if matched.0 > 0 && follower_term <= raft.term() && !ledger.holds(node, matched, term) {
             let what = format!("{} believes that {follower} holds {matched} of term {term}", glimpse.node);
             return broken(LAW, what);
         }

@@ -1,4 +1,5 @@
-//! R7: once anybody has committed an entry, nobody ever commits another one at its index.
+//! R7: once anybody has committed an entry, nobody ever commits another one at its index; and followers commit nothing that no
+//! leader has (R6 is about those).
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use qlab_raft::Raft;
 use crate::laws::{Glimpse, Violation, broken};
 
 const LAW: &str = "R7 committed is immutable";
+const QUORUM: &str = "R6 committed on quorum";
 
 /// What was ever committed.
 #[derive(Debug, Default)]
@@ -29,6 +31,9 @@ impl Committed {
             let index = Index(index);
             // An image that came in may have put it before the log.
             let Some(term) = raft.term_at(index) else { continue };
+            if !raft.is_leader() && !self.0.contains_key(&index) {
+                broken(QUORUM, format!("{} commits {index}, which no leader has", glimpse.node))?;
+            }
             let place = *self.0.entry(index).or_insert(Place { term, committed_in: raft.term() });
             if place.term != term {
                 broken(LAW, format!("{index} was committed in term {}, and now in term {term}", place.term))?;
