@@ -39,7 +39,7 @@ pub struct Campaign {
     pub worlds: u64,
     /// Things that happened in them.
     pub events: u64,
-    /// Messages delivered between replicas.
+    /// Messages delivered: between replicas, from clients and to them.
     pub messages: u64,
     /// Operations of clients that were judged.
     pub operations: u64,

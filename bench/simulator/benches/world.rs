@@ -1,4 +1,4 @@
-//! What a world costs, in messages between replicas delivered per second on one core: laws, journals, clients and the judge of
+//! What a world costs, in messages delivered per second on one core, between replicas and with clients: laws, journals, clients and the judge of
 //! what they saw included.
 
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub struct Summary {
     pub seeds: u64,
     /// Events in all of them.
     pub events: u64,
-    /// Messages delivered between replicas.
+    /// Messages delivered: between replicas, from clients and to them.
     pub messages: u64,
     /// Time that passed in them.
     pub simulated: Duration,

@@ -4,41 +4,36 @@
 //! Then all is healed, and within [`Subject::patience`] every request must be answered, every replica must have applied the same,
 //! and one more read of every key must fit what the clients saw before.
 
-use std::fmt;
+mod healing;
+mod hosting;
+mod traffic;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use qlab_journal::{FaultDisk, JournalError};
-use qlab_kernel::client::answers;
-use qlab_kernel::{
-    Effects, Event, Input, Message as _, NodeId, NodeSet, Outgoing, Request, Seat, Ticket, Time, Wire,
-};
+use qlab_journal::FaultDisk;
+use qlab_kernel::{Input, NodeId, Request, Time};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use crate::agenda::Agenda;
 use crate::byzantine::Byzantine;
-use crate::clients::{Client, Clientele, Wish};
+use crate::clients::{Client, Clientele};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
 use crate::laws::common::Common;
-use crate::laws::{Glimpse, Laws, Violation, broken, g1_linearizability};
+use crate::laws::{Violation, broken, g1_linearizability};
 use crate::marks::Marks;
-use crate::network::{Network, below, percent};
+use crate::network::{Network, below};
 use crate::process::{Harvest, Running};
 use crate::schedule::Schedule;
 use crate::story::Story;
 use crate::subject::Subject;
+use traffic::Vigil;
 
-/// Old messages that a network may send again.
-const REMEMBERED_MAX: usize = 256;
-/// How often a replica that cannot start is started again.
-pub(crate) const RESTART_INTERVAL: Duration = Duration::from_millis(50);
-/// How often it is looked whether a healed world has come right.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-const LIVENESS: &str = "L liveness after healing";
-const JOURNAL: &str = "W the journal works";
+/// Events of one world: hundreds of times what is usual. A world with more turns in circles.
+const EVENTS_MAX: u64 = 10_000_000;
 
 /// What is different from an honest world of honest replicas: for wrappers that lie and for worlds that must fail.
 pub struct Setup<S: Subject> {
@@ -74,7 +69,7 @@ impl<S: Subject> Default for Setup<S> {
 pub struct Outcome {
     /// Events that happened.
     pub events: u64,
-    /// Messages between replicas that were delivered.
+    /// Messages that were delivered: between replicas, from clients and to them.
     pub messages: u64,
     /// How long it lasted in its own time.
     pub simulated: Duration,
@@ -106,6 +101,8 @@ pub(crate) struct World<'a, S: Subject> {
     remembered: Vec<(NodeId, NodeId, S::Message)>,
     through_codec: bool,
     clients: Vec<Client>,
+    /// How long each client waits for its newest attempt.
+    vigils: Vec<Vigil>,
     clientele: Clientele,
     asking: bool,
     common: Common,
@@ -147,7 +144,7 @@ pub(crate) enum Happening<M> {
     Sync { process: usize, starts: u64 },
     Start { process: usize },
     Ask { client: ClientNumber },
-    Patience { client: ClientNumber, attempt_number: u64 },
+    Patience { client: ClientNumber },
     Strike { number: usize },
     Relent { number: usize },
 }
@@ -179,6 +176,7 @@ impl<'a, S: Subject> World<'a, S> {
             processes: Vec::new(),
             remembered: Vec::new(),
             through_codec: chance.random_bool(0.1),
+            vigils: vec![Vigil::default(); schedule.clients],
             clients,
             clientele,
             asking: true,
@@ -252,8 +250,6 @@ impl<'a, S: Subject> World<'a, S> {
         Outcome { violation: verdict.err(), story: self.story.take(), ..self.outcome }
     }
 
-    // Time.
-
     pub(crate) fn schedule_in(&mut self, after: Duration, happening: Happening<S::Message>) {
         self.schedule_at(self.now + after, happening);
     }
@@ -266,6 +262,9 @@ impl<'a, S: Subject> World<'a, S> {
         while let Some((at, number, happening)) = self.agenda.next_until(end) {
             self.now = at;
             self.outcome.events += 1;
+            if self.outcome.events > EVENTS_MAX {
+                return broken("L the world goes on", format!("{EVENTS_MAX} events, and no end"));
+            }
             self.outcome.digest = mix(self.outcome.digest, at.0 ^ number << 32);
             self.happen(happening)?;
         }
@@ -283,403 +282,9 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Sync { process, starts } => return self.sync(process, starts),
             Happening::Start { process } => return self.start(process),
             Happening::Ask { client } => self.ask(client),
-            Happening::Patience { client, attempt_number } => self.patience(client, attempt_number),
+            Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),
             Happening::Relent { number } => self.relent(number),
-        }
-        Ok(())
-    }
-
-    // Processes.
-
-    /// Starts a process from its disk.
-    pub(crate) fn start(&mut self, process: usize) -> Result<(), Violation> {
-        let now = self.local(process);
-        let members = NodeSet::first(self.schedule.nodes);
-        let seed = self.chance.random();
-        let who = &mut self.processes[process];
-        if who.running.is_some() || who.lost {
-            return Ok(());
-        }
-        who.starts += 1;
-        let seat = Seat { me: who.node, members, seed };
-        self.harvest.clear();
-        match Running::start(seat, &self.config, who.disk.clone(), now, &mut self.harvest) {
-            Ok(running) => {
-                let last = running.durable();
-                who.running = Some(running);
-                self.story.tell(self.now, || format!("process {process} starts with records up to {last}"));
-                self.outcome.marks.add("started from a journal", u64::from(last.0 > 0));
-                self.laws.started(process, last)?;
-                self.carry_out(process)
-            }
-            // Nobody damaged it: no crash may look like this.
-            Err(error @ JournalError::Damaged { .. }) => broken(JOURNAL, error.to_string()),
-            Err(error) => {
-                self.story.tell(self.now, || format!("process {process} cannot start: {error}"));
-                self.schedule_in(RESTART_INTERVAL, Happening::Start { process });
-                Ok(())
-            }
-        }
-    }
-
-    /// Ends a process; what its disk keeps is for the caller to say.
-    pub(crate) fn end(&mut self, process: usize) {
-        let who = &mut self.processes[process];
-        let Some(mut running) = who.running.take() else { return };
-        if running.wants_commit() && percent(&mut self.chance, 50) {
-            // In the middle of a commit: some of its operations reached the disk.
-            let disk = std::mem::take(&mut who.disk);
-            who.disk = disk.stop_after(self.chance.random_range(0..4));
-            if running.commit().is_err() {
-                self.outcome.marks.add("ended within a commit", 1);
-            } else {
-                self.laws.synced(process, running.durable());
-            }
-        }
-        who.inbox.clear();
-        who.paused_until = Time(0);
-        who.syncs = false;
-        who.alarm_at = None;
-        self.laws.ended(process);
-        Laws::<S>::ended(&mut self.common, process);
-    }
-
-    fn arrive(&mut self, process: usize, from: NodeId, message: S::Message) {
-        let who = &mut self.processes[process];
-        if who.running.is_none() || !self.network.delivers(usize::from(from.0), usize::from(who.node.0)) {
-            return;
-        }
-        self.outcome.messages += 1;
-        let node = who.node;
-        self.story.tell(self.now, || format!("{node} hears {from}: {message:?}"));
-        who.inbox.push(Input::Message { from, message });
-        self.rouse(process);
-    }
-
-    fn request(&mut self, process: usize, client: ClientNumber, request: Request) {
-        if self.processes[process].running.is_some() {
-            self.give(process, Input::Request { ticket: Ticket(client), request });
-        }
-    }
-
-    /// Hands a process an input for its next burst.
-    pub(crate) fn give(&mut self, process: usize, input: Input<S::Message>) {
-        self.processes[process].inbox.push(input);
-        self.rouse(process);
-    }
-
-    /// Makes sure that a process has a burst soon.
-    fn rouse(&mut self, process: usize) {
-        if !std::mem::replace(&mut self.processes[process].wakes, true) {
-            let mut wait = below(&mut self.chance, self.network.weather.burst_wait_max);
-            if self.now < self.processes[process].slow_until {
-                wait = wait * 100 + Duration::from_millis(1);
-            }
-            self.schedule_in(wait, Happening::Wake { process });
-        }
-    }
-
-    fn wake(&mut self, process: usize) -> Result<(), Violation> {
-        let now = self.local(process);
-        let who = &mut self.processes[process];
-        who.wakes = false;
-        let Some(running) = &mut who.running else { return Ok(()) };
-        if self.now < who.paused_until {
-            who.wakes = true;
-            let until = who.paused_until;
-            self.schedule_at(until, Happening::Wake { process });
-            return Ok(());
-        }
-        let burst_max = self.chance.random_range(1..=self.network.weather.burst_inputs_max);
-        let inputs = who.inbox.drain(..who.inbox.len().min(burst_max));
-        let (byzantine, chance) = (&mut who.byzantine, &mut self.chance);
-        let tamper = |effects: &mut Effects<S>| {
-            if let Some(byzantine) = byzantine {
-                byzantine.rewrite(effects, chance);
-            }
-        };
-        self.harvest.clear();
-        match running.burst(now, inputs, tamper, &mut self.harvest) {
-            Ok(()) => self.carry_out(process),
-            Err(error) => self.fail(process, &error),
-        }
-    }
-
-    /// Checks what a burst brought about, and lets it out into the world.
-    fn carry_out(&mut self, process: usize) -> Result<(), Violation> {
-        let mut harvest = std::mem::take(&mut self.harvest);
-        let verdict = self.judge(process, &harvest);
-        let node = self.processes[process].node;
-        for Outgoing { to, message, .. } in harvest.released.drain(..) {
-            self.send(node, to, message);
-        }
-        for (client, frame) in harvest.answers.drain(..) {
-            let arrivals = self.network.carry_client(self.now, &mut self.chance, &mut self.outcome.tally);
-            for at in arrivals.into_iter().flatten() {
-                self.schedule_at(at, Happening::Answer { client, frame: frame.clone() });
-            }
-        }
-        self.harvest = harvest;
-        verdict?;
-        self.look_after(process);
-        Ok(())
-    }
-
-    fn judge(&mut self, process: usize, harvest: &Harvest<S>) -> Result<(), Violation> {
-        let who = &self.processes[process];
-        let core = &who.running.as_ref().expect("it just had a burst").core;
-        let node = who.node;
-        for event in &harvest.events {
-            self.outcome.marks.event(event);
-            self.story.tell(self.now, || format!("{node}: {event:?}"));
-            if let Event::Misbehaved(peer) = event
-                && (self.setup.byzantine)(*peer).is_none()
-            {
-                broken("L nobody breaks the rules", format!("{node} says that {peer} misbehaved"))?;
-            }
-        }
-        self.outcome.marks.done(&harvest.done);
-        self.outcome.marks.add("requests refused", harvest.refused as u64);
-        let glimpse = Glimpse { now: self.now, process, node, core, harvest };
-        self.common.after_burst(&glimpse)?;
-        self.laws.after_burst(&glimpse)
-    }
-
-    /// After a burst: the next one, the next sync, the next alarm.
-    fn look_after(&mut self, process: usize) {
-        let who = &mut self.processes[process];
-        let running = who.running.as_ref().expect("it just had a burst");
-        let (restless, starts) = (running.is_restless() || !who.inbox.is_empty(), who.starts);
-        let deadline = running.core.deadline().map(|deadline| who.clock.global(deadline));
-        let begins_sync = running.wants_commit() && !std::mem::replace(&mut who.syncs, true);
-        let new_alarm = deadline.filter(|at| who.alarm_at.is_none_or(|set| *at < set));
-        if begins_sync {
-            let wait = below(&mut self.chance, self.network.weather.sync_max);
-            self.schedule_in(wait, Happening::Sync { process, starts });
-        }
-        if let Some(at) = new_alarm {
-            // A deadline that has passed rings at once, not before.
-            let at = at.max(Time(self.now.0 + 1));
-            self.processes[process].alarm_at = Some(at);
-            self.schedule_at(at, Happening::Alarm { process, starts });
-        }
-        if restless {
-            self.rouse(process);
-        }
-    }
-
-    fn alarm(&mut self, process: usize, starts: u64) {
-        let now = self.local(process);
-        let who = &mut self.processes[process];
-        if who.starts != starts || who.alarm_at != Some(self.now) {
-            return;
-        }
-        who.alarm_at = None;
-        let Some(deadline) = who.running.as_ref().and_then(|running| running.core.deadline()) else { return };
-        if deadline <= now {
-            self.rouse(process);
-        } else {
-            let at = who.clock.global(deadline).max(Time(self.now.0 + 1));
-            who.alarm_at = Some(at);
-            self.schedule_at(at, Happening::Alarm { process, starts });
-        }
-    }
-
-    fn sync(&mut self, process: usize, starts: u64) -> Result<(), Violation> {
-        let who = &mut self.processes[process];
-        let Some(running) = who.running.as_mut().filter(|_| who.starts == starts) else { return Ok(()) };
-        if self.now < who.stalled_until {
-            let until = who.stalled_until;
-            self.schedule_at(until, Happening::Sync { process, starts });
-            return Ok(());
-        }
-        who.syncs = false;
-        match running.commit() {
-            Ok(()) => {
-                self.laws.synced(process, running.durable());
-                self.rouse(process);
-                Ok(())
-            }
-            Err(error) => self.fail(process, &error),
-        }
-    }
-
-    /// Its journal failed: it ends, and is started again later. Nobody expected this unless the disk was told to fail.
-    fn fail(&mut self, process: usize, error: &JournalError) -> Result<(), Violation> {
-        self.story.tell(self.now, || format!("process {process} ends: {error}"));
-        let expected = [Fault::SyncError, Fault::DiskFull];
-        if !expected.into_iter().any(|fault| self.schedule.faults.contains(fault)) {
-            return broken(JOURNAL, error.to_string());
-        }
-        self.outcome.marks.add("ended by its disk", 1);
-        self.end(process);
-        let disk = &self.processes[process].disk;
-        let chance = &mut self.chance;
-        disk.lose_power(|| percent(chance, 50));
-        self.schedule_in(RESTART_INTERVAL, Happening::Start { process });
-        Ok(())
-    }
-
-    // Messages.
-
-    fn send(&mut self, from: NodeId, to: NodeId, message: S::Message) {
-        let message = if self.through_codec { through_codec(&message) } else { message };
-        self.transmit(from, to, &message);
-        let replay = percent(&mut self.chance, self.network.weather.replay_percent);
-        if self.network.weather.replay_percent == 0 {
-            return;
-        }
-        if self.remembered.len() < REMEMBERED_MAX {
-            self.remembered.push((from, to, message));
-        } else {
-            let place = self.chance.random_range(0..REMEMBERED_MAX);
-            self.remembered[place] = (from, to, message);
-        }
-        if replay {
-            let place = self.chance.random_range(0..self.remembered.len());
-            let (from, to, message) = self.remembered[place].clone();
-            self.outcome.tally.count(Fault::Replay);
-            self.transmit(from, to, &message);
-        }
-    }
-
-    fn transmit(&mut self, from: NodeId, to: NodeId, message: &S::Message) {
-        for process in [usize::from(to.0), usize::from(to.0) + self.schedule.nodes] {
-            if process >= self.processes.len() {
-                continue;
-            }
-            let link = (usize::from(from.0), usize::from(to.0));
-            let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
-            let arrivals = self.network.carry(self.now, link, message.lane(), chance, tally);
-            for at in arrivals.into_iter().flatten() {
-                self.schedule_at(at, Happening::Arrive { process, from, message: message.clone() });
-            }
-        }
-    }
-
-    // Clients.
-
-    fn ask(&mut self, client: ClientNumber) {
-        let asker = &mut self.clients[client as usize];
-        if self.asking && !asker.is_waiting() {
-            let wish = asker.ask(self.now, &mut self.clientele, &mut self.chance);
-            self.grant(client, wish);
-        }
-    }
-
-    fn patience(&mut self, client: ClientNumber, attempt_number: u64) {
-        let wish = self.clients[client as usize].on_patience(attempt_number, &mut self.clientele);
-        wish.into_iter().for_each(|wish| self.grant(client, wish));
-    }
-
-    fn answer(&mut self, client: ClientNumber, frame: &[u8]) {
-        for answer in answers(frame) {
-            let answer = answer.expect("replicas send what can be read");
-            let asker = &mut self.clients[client as usize];
-            if let Some(wish) = asker.on_answer(self.now, &answer, &mut self.clientele) {
-                self.grant(client, wish);
-            }
-        }
-    }
-
-    fn grant(&mut self, client: ClientNumber, wish: Wish) {
-        match wish {
-            Wish::Think => {
-                let wait = below(&mut self.chance, self.network.weather.think_max);
-                self.schedule_in(wait, Happening::Ask { client });
-            }
-            Wish::Ask { to, request, patience, attempt_number } => {
-                if let Request::Read(batch) = &request {
-                    let query = batch.bursts().next().expect("a query has a burst");
-                    self.laws.queried(query.session, query.first.0);
-                }
-                self.story.tell(self.now, || format!("client {client} asks {to}: {request:?}"));
-                let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
-                for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
-                    let (process, request) = (usize::from(to.0), request.clone());
-                    self.schedule_at(at, Happening::Request { process, client, request });
-                }
-                // Not all at the same moment.
-                let patience = patience + below(&mut self.chance, patience);
-                self.schedule_in(patience, Happening::Patience { client, attempt_number });
-            }
-        }
-    }
-
-    // The second phase.
-
-    fn heal(&mut self) {
-        self.story.tell(self.now, || "everything is healed".to_owned());
-        self.network.heal();
-        self.asking = false;
-        self.clientele.may_give_up = false;
-        for process in 0..self.processes.len() {
-            let who = &mut self.processes[process];
-            who.clock.set_drift(self.now, 0);
-            (who.paused_until, who.slow_until, who.stalled_until) = (Time(0), Time(0), Time(0));
-            who.disk.set_capacity(None);
-            who.disk.fail_reads(None);
-            let starts = who.starts;
-            if who.running.is_none() {
-                self.schedule_in(Duration::from_nanos(1), Happening::Start { process });
-            } else {
-                // Whatever it waited for has ended.
-                self.schedule_in(Duration::from_nanos(1), Happening::Sync { process, starts });
-                self.schedule_in(Duration::from_nanos(1), Happening::Wake { process });
-            }
-        }
-    }
-
-    fn come_right(&mut self, end: Time) -> Result<(), Violation> {
-        while !self.is_right() {
-            if self.now >= end {
-                return broken(LIVENESS, self.what_is_missing());
-            }
-            self.pass_until(self.now + LOOK_INTERVAL)?;
-        }
-        Ok(())
-    }
-
-    fn is_right(&self) -> bool {
-        let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
-        let first = chains.next().flatten();
-        first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
-    }
-
-    fn is_everything_answered(&self) -> bool {
-        self.clients.iter().all(|client| !client.is_waiting())
-    }
-
-    fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
-        let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost);
-        processes.map(|(process, who)| (process, who.running.as_ref()))
-    }
-
-    fn what_is_missing(&self) -> String {
-        let waiting = self.clients.iter().filter(|client| client.is_waiting()).count();
-        let stands: Vec<String> = self
-            .alive()
-            .map(|(process, running)| match running {
-                Some(running) => format!("{process}: applied {}", running.chain().index),
-                None => format!("{process}: down"),
-            })
-            .collect();
-        format!("{waiting} requests are not answered; {}", stands.join(", "))
-    }
-
-    /// The last word: one client reads every key, so that whatever was acknowledged must be seen.
-    fn read_everything(&mut self) -> Result<(), Violation> {
-        let end = self.now + S::patience(&self.config);
-        for key in 0..self.schedule.keys {
-            let wish = self.clients[0].read(self.now, key, &mut self.clientele);
-            self.grant(0, wish);
-            while self.clients[0].is_waiting() {
-                if self.now >= end {
-                    return broken(LIVENESS, format!("key {key} cannot be read"));
-                }
-                self.pass_until(self.now + Duration::from_millis(1))?;
-            }
         }
         Ok(())
     }
@@ -712,13 +317,6 @@ impl Default for Outcome {
             story: Vec::new(),
         }
     }
-}
-
-/// What a message is after it went over a wire.
-fn through_codec<M: Wire + fmt::Debug>(message: &M) -> M {
-    let mut bytes = Vec::new();
-    message.encode(&mut bytes);
-    M::decode_all(bytes.into()).expect("what was encoded is decoded")
 }
 
 const fn mix(digest: u64, word: u64) -> u64 {

@@ -1,0 +1,91 @@
+//! The second phase: everything is healed, and must come right.
+
+use std::time::Duration;
+
+use qlab_kernel::Time;
+
+use super::{Happening, World};
+use crate::laws::{Violation, broken};
+use crate::process::Running;
+use crate::subject::Subject;
+
+/// How often it is looked whether a healed world has come right.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const LIVENESS: &str = "L liveness after healing";
+
+impl<S: Subject> World<'_, S> {
+    pub(super) fn heal(&mut self) {
+        self.story.tell(self.now, || "everything is healed".to_owned());
+        self.network.heal();
+        self.asking = false;
+        self.clientele.may_give_up = false;
+        for process in 0..self.processes.len() {
+            let who = &mut self.processes[process];
+            who.clock.set_drift(self.now, 0);
+            (who.paused_until, who.slow_until, who.stalled_until) = (Time(0), Time(0), Time(0));
+            who.disk.set_capacity(None);
+            who.disk.fail_reads(None);
+            let starts = who.starts;
+            if who.running.is_none() {
+                self.schedule_in(Duration::from_nanos(1), Happening::Start { process });
+            } else {
+                // Whatever it waited for has ended.
+                self.schedule_in(Duration::from_nanos(1), Happening::Sync { process, starts });
+                self.schedule_in(Duration::from_nanos(1), Happening::Wake { process });
+            }
+        }
+    }
+
+    pub(super) fn come_right(&mut self, end: Time) -> Result<(), Violation> {
+        while !self.is_right() {
+            if self.now >= end {
+                return broken(LIVENESS, self.what_is_missing());
+            }
+            self.pass_until(self.now + LOOK_INTERVAL)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
+        let first = chains.next().flatten();
+        first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
+    }
+
+    pub(super) fn is_everything_answered(&self) -> bool {
+        self.clients.iter().all(|client| !client.is_waiting())
+    }
+
+    pub(super) fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
+        let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost);
+        processes.map(|(process, who)| (process, who.running.as_ref()))
+    }
+
+    pub(super) fn what_is_missing(&self) -> String {
+        let waiting = self.clients.iter().filter(|client| client.is_waiting()).count();
+        let stands: Vec<String> = self
+            .alive()
+            .map(|(process, running)| match running {
+                Some(running) => format!("{process}: applied {}", running.chain().index),
+                None => format!("{process}: down"),
+            })
+            .collect();
+        format!("{waiting} requests are not answered; {}", stands.join(", "))
+    }
+
+    /// The last word: one client reads every key, so that whatever was acknowledged must be seen.
+    pub(super) fn read_everything(&mut self) -> Result<(), Violation> {
+        let end = self.now + S::patience(&self.config);
+        for key in 0..self.schedule.keys {
+            let wish = self.clients[0].read(self.now, key, &mut self.clientele);
+            self.grant(0, wish);
+            while self.clients[0].is_waiting() {
+                if self.now >= end {
+                    return broken(LIVENESS, format!("key {key} cannot be read"));
+                }
+                self.pass_until(self.now + Duration::from_millis(1))?;
+            }
+        }
+        Ok(())
+    }
+}
