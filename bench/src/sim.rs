@@ -34,7 +34,7 @@ Examples:
   qlab sim raft --faults loss,partition,power-loss
 
 Faults: loss duplicate replay reorder delay partition one-way partial kill power-loss blackout pause slow-node disk-stall
-disk-full sync-error read-error bit-flip wipe clock-drift clock-jump transfer; swarm: a random subset in each world.
+disk-full sync-error read-error bit-flip wipe clock-drift clock-jump clock-strobe transfer; swarm: a random subset in each world.
 
 Exit code: 0 when every law holds in every world, 1 when one is broken.";
 

@@ -51,13 +51,15 @@ pub enum Fault {
     ClockDrift,
     /// A clock jumps ahead.
     ClockJump,
+    /// A clock runs fast and slow by turns, as far as the configuration allows.
+    ClockStrobe,
     /// A leader is asked to hand over.
     Transfer,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Loss,
         Self::Duplicate,
         Self::Replay,
@@ -79,6 +81,7 @@ impl Fault {
         Self::Wipe,
         Self::ClockDrift,
         Self::ClockJump,
+        Self::ClockStrobe,
         Self::Transfer,
     ];
 
@@ -107,6 +110,7 @@ impl Fault {
             Self::Wipe => "wipe",
             Self::ClockDrift => "clock-drift",
             Self::ClockJump => "clock-jump",
+            Self::ClockStrobe => "clock-strobe",
             Self::Transfer => "transfer",
         }
     }

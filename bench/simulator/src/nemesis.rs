@@ -1,5 +1,7 @@
 //! Strikes: what happens when one comes, and when it ends.
 
+use std::time::Duration;
+
 use qlab_journal::FaultDisk;
 use qlab_kernel::{Input, Time};
 use rand::{RngExt, SeedableRng};
@@ -13,6 +15,8 @@ use crate::schedule::{Aim, Strike};
 use crate::subject::Subject;
 use crate::world::{Happening, World};
 
+/// How long a clock that strobes runs one way at most.
+const STROBE_MAX: Duration = Duration::from_millis(40);
 const LAW: &str = "W2 damage is refused";
 
 impl<S: Subject> World<'_, S> {
@@ -96,12 +100,31 @@ impl<S: Subject> World<'_, S> {
                 self.processes[target].clock.jump(self.now, strike.lasts);
                 true
             }
+            Fault::ClockStrobe => {
+                self.strobe(target, until, true);
+                true
+            }
             Fault::Transfer if is_up => {
                 self.give(target, Input::Yield { to: None });
                 true
             }
             _ => false,
         })
+    }
+
+    /// A clock runs fast for a moment, then slow, and so on; in the end as it should.
+    pub(crate) fn strobe(&mut self, process: usize, until: Time, is_fast: bool) {
+        let half_ppm = i64::from(S::clock_drift_ppm(&self.config) / 2);
+        let drift_ppm = match (self.now < until, is_fast) {
+            (false, _) => 0,
+            (true, true) => half_ppm,
+            (true, false) => -half_ppm,
+        };
+        self.processes[process].clock.set_drift(self.now, drift_ppm);
+        if self.now < until {
+            let wait = below(&mut self.chance, STROBE_MAX);
+            self.schedule_in(wait, Happening::Strobe { process, until, is_fast: !is_fast });
+        }
     }
 
     pub(crate) fn relent(&mut self, number: usize) {

@@ -147,6 +147,7 @@ pub(crate) enum Happening<M> {
     Patience { client: ClientNumber },
     Strike { number: usize },
     Relent { number: usize },
+    Strobe { process: usize, until: Time, is_fast: bool },
 }
 
 /// Runs the world of a schedule to its end, or until a law is broken.
@@ -285,6 +286,7 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),
             Happening::Relent { number } => self.relent(number),
+            Happening::Strobe { process, until, is_fast } => self.strobe(process, until, is_fast),
         }
         Ok(())
     }

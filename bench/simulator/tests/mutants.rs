@@ -99,7 +99,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("raft: what an earlier leader sent matches", &["R12", "R6", "L", "panic"])
         .under(LEADERS_CHANGE)
         .with(long_tails)
-        .within(300),
+        .within(1_500),
     mutant("raft: a new leader takes all for equal", &["R12", "R6"]),
     mutant("raft: heartbeats commit whatever is there", &["R7", "R6", "G5"]).under(LEADERS_CHANGE),
     mutant("raft: a term begins without an entry", &["L"]),
@@ -110,11 +110,11 @@ const MUTANTS: &[Mutant] = &[
     mutant("raft: an earlier heartbeat confirms a read", &["R13"])
         .under("pause,partition")
         .with(Config::default)
-        .within(300),
+        .within(1_500),
     mutant("raft: heartbeat answers of an earlier term count", &["R13"])
         .under("replay,transfer,partition")
         .with(Config::default)
-        .within(300),
+        .within(1_500),
     mutant("raft: a lease never ends", &["R13"]).under("partition,pause").with(lease),
     mutant("raft: a lease outlives the handover", &["R13"])
         .under("transfer,one-way")
@@ -126,11 +126,11 @@ const MUTANTS: &[Mutant] = &[
     mutant("raft: every image replaces the log", &["R15", "R12", "R6", "R8", "panic"])
         .under("kill,power-loss,replay,duplicate,partition")
         .with(images)
-        .within(300),
+        .within(1_500),
     mutant("raft: no image replaces the log", &["R15", "R12", "R7", "G5", "L"])
         .under(LEADERS_CHANGE)
         .with(images)
-        .within(300),
+        .within(1_500),
     mutant("raft: entries behind an image are let go", &["R8", "panic"]),
     mutant("raft: the vote before an image is let go", &["R8", "R11"]),
     // Sessions.

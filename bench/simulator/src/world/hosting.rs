@@ -151,6 +151,9 @@ impl<S: Subject> World<'_, S> {
         self.harvest = harvest;
         verdict?;
         self.look_after(process);
+        // A burst that does not fit beside what waits for the disk is committed at once, behind nobody's back.
+        let running = self.processes[process].running.as_ref().expect("it just had a burst");
+        self.laws.synced(process, running.durable());
         Ok(())
     }
 
