@@ -12,7 +12,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use qlab_kernel::Protocol;
 use qlab_raft::Raft;
-use qlab_report::{Campaign, Utc, campaign, numbers, table};
+use qlab_report::{Campaign, Code, Utc, campaign, numbers, table};
 use qlab_simulator::scenario::{self, StoryError};
 use qlab_simulator::{Choice, Outcome, Schedule, Setup, Subject, Summary, attempt, cut_down};
 use qlab_unreplicated::Unreplicated;
@@ -203,7 +203,8 @@ fn one_as_text(schedule: &Schedule, outcome: &Outcome) -> String {
 }
 
 fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Result<Told, SimError> {
-    let began = Utc::now();
+    // Before it begins: the checkout may move on meanwhile.
+    let (began, code) = (Utc::now(), code::code());
     let (bar, watch) = (progress(&args.seeds), Stopwatch::start());
     let stop = AtomicBool::new(false);
     let on_progress = || {
@@ -213,7 +214,7 @@ fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Re
     let summary =
         qlab_simulator::campaign::<S>(args.seeds.clone(), choice, Setup::default, &stop, on_progress);
     bar.finish_and_clear();
-    let campaign = record::<S>(args, began, &summary, watch.elapsed());
+    let campaign = record::<S>(args, began, code, &summary, watch.elapsed());
     let mut text = if args.json {
         serde_json::to_string(&campaign).map_err(anyhow::Error::from)? + "\n"
     } else {
@@ -229,7 +230,13 @@ fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Re
     Ok(Told { text, holds })
 }
 
-fn record<S: Subject>(args: &SimArgs, began: Utc, summary: &Summary, elapsed: Duration) -> Campaign {
+fn record<S: Subject>(
+    args: &SimArgs,
+    began: Utc,
+    code: Code,
+    summary: &Summary,
+    elapsed: Duration,
+) -> Campaign {
     let owned = |(name, times): (&str, u64)| (name.to_owned(), times);
     let failure = |failure: &qlab_simulator::Failure| campaign::Failure {
         seed: failure.seed,
@@ -252,7 +259,7 @@ fn record<S: Subject>(args: &SimArgs, began: Utc, summary: &Summary, elapsed: Du
         faults_effective: summary.faults().into_iter().map(owned).collect(),
         marks: summary.marks.iter().map(owned).collect(),
         failures: summary.failures.iter().map(failure).collect(),
-        code: code::code(),
+        code,
         machine: machine::machine(Path::new(".")),
     }
 }

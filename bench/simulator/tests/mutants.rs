@@ -79,7 +79,7 @@ const MUTANTS: &[Mutant] = &[
     // Elections.
     mutant("raft: any log gets votes", &["R4"]),
     mutant("raft: a vote is told before it is durable", &["R11"]),
-    mutant("raft: a vote is not written", &["R11"]),
+    mutant("raft: a vote is not written", &["R11", "L"]),
     mutant("raft: everybody gets a vote", &["R1", "R11"]),
     mutant("raft: votes are not reset", &["R1", "R4", "panic"]),
     mutant("raft: half the votes elect", &["R1", "R4", "R6", "panic"]).under(LEADERS_CHANGE),
