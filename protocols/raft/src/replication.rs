@@ -48,6 +48,9 @@ pub(crate) struct Peer {
     pub(crate) round: u64,
     /// The last heartbeat sent before the last entry was.
     sent_round: u64,
+    /// The last heartbeat sent before the stream last went back to a question. Until a later one is answered, what conflicts may
+    /// have been sent before that.
+    went_back_at: u64,
     /// When it last received something new, or was first sent something to receive.
     progress_at: Time,
     /// It has everything that was sent, but its acknowledgement is missing: ask for it.
@@ -380,6 +383,7 @@ impl Peer {
             received: Index::ZERO,
             round: 0,
             sent_round: 0,
+            went_back_at: 0,
             progress_at: now,
             question_due: false,
             heard: now,
@@ -485,7 +489,8 @@ impl Peer {
 
     fn on_conflict(&mut self, previous: Index, agreement: Index) {
         let stale = match self.phase {
-            Phase::Stream => previous <= self.matched,
+            // What followed the entry that was lost conflicts as well: going back for each would send the window over and over.
+            Phase::Stream => previous <= self.matched || self.round <= self.went_back_at,
             // The question's entry, if it had one, has moved `next` on by one.
             Phase::Probe { .. } => {
                 previous != self.next.previous() && previous != self.next.previous().previous()
@@ -498,6 +503,7 @@ impl Peer {
         self.forget_in_flight();
         self.next = agreement.max(self.matched).next();
         self.phase = Phase::Probe { asked: false };
+        self.went_back_at = self.sent_round;
     }
 
     fn on_heartbeat_reply(&mut self, now: Time, round: u64, received: Index, patience: Duration) {
