@@ -16,7 +16,7 @@ struct Control {
     right: fn() -> Setup<Raft>,
     faults: &'static str,
     seeds: u64,
-    /// Laws that may see it first, by number.
+    /// Laws that must see it, by number: one of them in some world at least.
     laws: &'static [&'static str],
 }
 
@@ -27,8 +27,9 @@ impl Control {
             .filter_map(|seed| broken_law(seed, self.faults, &(self.wrong)()).map(|law| (seed, law)))
             .collect();
         assert!(!broken.is_empty(), "{} worlds survive what none may", self.seeds);
-        let first = &broken[0].1;
-        assert!(self.laws.contains(&first.as_str()), "{first} is broken, not {:?}: {broken:?}", self.laws);
+        // Other laws may be broken first in some worlds: one that does not come right, say.
+        let named = broken.iter().filter(|(_, law)| self.laws.contains(&law.as_str())).count();
+        assert!(named > 0, "none of {:?} is broken: {broken:?}", self.laws);
         for seed in 0..self.seeds {
             assert_eq!(
                 broken_law(seed, self.faults, &(self.right)()),
