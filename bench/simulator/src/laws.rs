@@ -64,7 +64,12 @@ pub trait Laws<P: Protocol> {
     /// A process ended; records that were not synced may be gone.
     fn ended(&mut self, _process: usize) {}
 
-    /// A process starts again; its journal ends with `last`.
+    /// A process is about to start for the first time with this record on its disk: a story gave it one.
+    fn given(&mut self, _node: NodeId, _process: usize, _lsn: Lsn, _record: &P::Record) -> Verdict {
+        Ok(())
+    }
+
+    /// A process starts; its journal ends with `last`.
     fn started(&mut self, _process: usize, _last: Lsn) -> Verdict {
         Ok(())
     }

@@ -15,8 +15,8 @@ mod r6_committed_on_quorum;
 mod r7_committed_immutable;
 mod r8_monotonic;
 
-use qlab_kernel::{Lsn, SessionId};
-use qlab_raft::Raft;
+use qlab_kernel::{Lsn, NodeId, SessionId};
+use qlab_raft::{Raft, Record};
 
 use super::{Glimpse, Laws, Verdict};
 
@@ -56,8 +56,7 @@ impl Laws<Raft> for RaftLaws {
         self.leading.check(glimpse)?;
         r16_no_committed_truncated::check(glimpse, before.commit)?;
         for (lsn, record) in &glimpse.harvest.records {
-            self.entries.check(glimpse.node, record)?;
-            self.ledger.write(glimpse.process, *lsn, record);
+            self.given(glimpse.node, glimpse.process, *lsn, record)?;
         }
         let newly_committed = self.committed.check(glimpse, before.commit)?;
         if newly_committed {
@@ -81,6 +80,12 @@ impl Laws<Raft> for RaftLaws {
     fn ended(&mut self, process: usize) {
         self.progress.ended(process);
         self.leading.ended(process);
+    }
+
+    fn given(&mut self, node: NodeId, process: usize, lsn: Lsn, record: &Record) -> Verdict {
+        self.entries.check(node, record)?;
+        self.ledger.write(process, lsn, record);
+        Ok(())
     }
 
     fn started(&mut self, process: usize, last: Lsn) -> Verdict {

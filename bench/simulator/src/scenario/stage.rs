@@ -112,10 +112,11 @@ impl<S: Actor> Stage<S> {
             Ok(running) => {
                 let last = running.durable();
                 replica.running = Some(running);
+                for (lsn, record) in &records {
+                    self.laws.given(node, process, *lsn, record)?;
+                }
                 self.laws.started(process, last)?;
-                harvest.records.extend(records);
                 self.carry_out(node, harvest)?;
-                self.laws.synced(process, last);
             }
             Err(error) => self.refuse(format!("{node} does not start: {error}")),
         }
