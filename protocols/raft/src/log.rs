@@ -13,6 +13,8 @@ pub(crate) struct Log {
     base: Place,
     entries: VecDeque<Stored>,
     bytes: usize,
+    /// Those of them in entries past `durable`: asked for with every write, and many where the disk is slow.
+    undurable_bytes: usize,
     /// The last entry that is durable here.
     durable: Index,
 }
@@ -51,8 +53,8 @@ impl Log {
     }
 
     /// Bytes of the entries that are not durable here.
-    pub(crate) fn undurable_bytes(&self) -> usize {
-        self.range(self.durable.next(), self.last_index()).map(|entry| entry.batch.len()).sum()
+    pub(crate) const fn undurable_bytes(&self) -> usize {
+        self.undurable_bytes
     }
 
     /// The term at `index`; `None` outside the window.
@@ -82,11 +84,14 @@ impl Log {
         let offset = self.offset(index).expect("entries follow the base");
         assert!(offset <= self.entries.len(), "entries leave no gap");
         let truncated = offset < self.entries.len();
-        for dropped in self.entries.drain(offset..) {
-            self.bytes -= dropped.entry.batch.len();
+        for (place, dropped) in (index.0..).zip(self.entries.drain(offset..)) {
+            let bytes = dropped.entry.batch.len();
+            self.bytes -= bytes;
+            self.undurable_bytes -= if Index(place) > self.durable { bytes } else { 0 };
         }
         self.durable = self.durable.min(index.previous());
         self.bytes += entry.batch.len();
+        self.undurable_bytes += entry.batch.len();
         self.entries.push_back(Stored { entry, lsn });
         truncated
     }
@@ -98,6 +103,7 @@ impl Log {
             if stored.lsn > lsn {
                 break;
             }
+            self.undurable_bytes -= stored.entry.batch.len();
             self.durable = self.durable.next();
         }
     }
@@ -156,8 +162,10 @@ impl Log {
         let Some(term) = self.term_at(index) else { return };
         while self.base.index < index {
             let dropped = self.entries.pop_front().expect("within the window");
-            self.bytes -= dropped.entry.batch.len();
+            let bytes = dropped.entry.batch.len();
+            self.bytes -= bytes;
             self.base.index = self.base.index.next();
+            self.undurable_bytes -= if self.base.index > self.durable { bytes } else { 0 };
         }
         self.base.term = term;
         self.durable = self.durable.max(index);
@@ -166,5 +174,46 @@ impl Log {
     fn offset(&self, index: Index) -> Option<usize> {
         let offset = index.0.checked_sub(self.base.index.0 + 1)?;
         usize::try_from(offset).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qlab_kernel::{BatchBuilder, Sequence, SessionId};
+
+    fn entry(bytes: usize) -> Entry {
+        let mut builder = BatchBuilder::new();
+        builder.begin(SessionId(1), Sequence(1), Sequence(1));
+        builder.push_bytes(&vec![0; bytes]);
+        Entry { term: Term(1), batch: builder.finish() }
+    }
+
+    /// The bytes past `durable`, counted anew.
+    fn counted(log: &Log) -> usize {
+        log.range(log.durable.next(), log.last_index()).map(|entry| entry.batch.len()).sum()
+    }
+
+    #[test]
+    fn the_bytes_that_are_not_durable_are_kept_count_of() {
+        let mut log = Log::default();
+        let expect = |log: &Log| assert_eq!(log.undurable_bytes(), counted(log));
+        for index in 1..=9 {
+            log.put(Index(index), entry(10 * index as usize), Lsn(index));
+            expect(&log);
+        }
+        log.mark_durable(Lsn(4));
+        expect(&log);
+        // What replaces entries on both sides of what is durable.
+        assert!(log.put(Index(7), entry(500), Lsn(10)));
+        expect(&log);
+        assert!(log.put(Index(3), entry(50), Lsn(11)));
+        expect(&log);
+        log.put(Index(4), entry(60), Lsn(12));
+        log.mark_durable(Lsn(11));
+        expect(&log);
+        log.compact(Index(4), 0);
+        expect(&log);
+        assert_eq!((log.undurable_bytes(), log.durable()), (0, Index(4)));
     }
 }
