@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rayon::prelude::*;
-use serde::Serialize;
 
 use crate::faults::{Choice, Tally};
 use crate::laws::Violation;
@@ -44,7 +43,7 @@ pub struct Summary {
 pub const FAILURES_MAX: usize = 10;
 
 /// A world in which a law was broken.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// Its seed.
     pub seed: u64,
@@ -112,19 +111,6 @@ pub fn campaign<S: Subject>(
     seeds.into_par_iter().map(one).reduce(Summary::default, Summary::merge)
 }
 
-/// The first seed of `seeds` in which a law is broken, and how many were tried, in order.
-pub fn first_failure<S: Subject>(
-    seeds: Range<u64>,
-    choice: Choice,
-    setup: impl Fn() -> Setup<S> + Sync,
-) -> Option<Failure> {
-    let fails = |seed| {
-        let outcome = attempt(&schedule::<S>(seed, choice), &setup());
-        Summary::of(seed, outcome).failures.pop()
-    };
-    seeds.into_par_iter().find_map_first(fails)
-}
-
 /// The world of a seed for this system.
 pub fn schedule<S: Subject>(seed: u64, choice: Choice) -> Schedule {
     Schedule::of(seed, choice, S::nodes)
@@ -133,7 +119,7 @@ pub fn schedule<S: Subject>(seed: u64, choice: Choice) -> Schedule {
 /// Runs one world; a panic is a broken law, too.
 pub fn attempt<S: Subject>(schedule: &Schedule, setup: &Setup<S>) -> Outcome {
     catch(|| run(schedule, setup)).unwrap_or_else(|said| Outcome {
-        violation: Some(Violation { law: PANIC, what: said.clone() }),
+        violation: Some(Violation { law: PANIC, what: said }),
         ..Outcome::default()
     })
 }

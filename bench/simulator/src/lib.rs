@@ -14,7 +14,7 @@
 //! | [`world`] | virtual time, processes, messages, clients; two phases: fire, then healing |
 //! | [`laws`] | what must hold, a file each, named after their numbers |
 //! | [`byzantine`] | replicas that lie: wrappers around the effects of a correct one |
-//! | [`campaign`] | many seeds in parallel; failing ones are cut down |
+//! | [`mod@campaign`] | many seeds in parallel; failing ones are cut down |
 //! | [`marks`] | whether a campaign went where it was to go |
 //! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
@@ -49,7 +49,7 @@ mod story;
 pub mod subject;
 pub mod world;
 
-pub use campaign::{Failure, Summary, attempt, campaign, cut_down, first_failure};
+pub use campaign::{Failure, Summary, attempt, campaign, cut_down};
 pub use faults::{Choice, Fault};
 pub use pump::Pump;
 pub use schedule::Schedule;

@@ -101,7 +101,8 @@ impl<S: Subject> World<'_, S> {
                 true
             }
             Fault::ClockStrobe => {
-                self.strobe(target, until, true);
+                let healing = Time(1) + self.schedule.fire;
+                self.strobe(target, until.min(healing), true);
                 true
             }
             Fault::Transfer if is_up => {
@@ -129,6 +130,7 @@ impl<S: Subject> World<'_, S> {
 
     pub(crate) fn relent(&mut self, number: usize) {
         self.network.mend(number as u64);
+        // Every disk, not the struck one alone: whom it struck was found out then, and two at a time are as good as one long one.
         for who in &self.processes {
             who.disk.set_capacity(None);
             who.disk.fail_reads(None);

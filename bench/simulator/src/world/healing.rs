@@ -46,22 +46,22 @@ impl<S: Subject> World<'_, S> {
         Ok(())
     }
 
-    pub(super) fn is_right(&self) -> bool {
+    fn is_right(&self) -> bool {
         let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
         let first = chains.next().flatten();
         first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
     }
 
-    pub(super) fn is_everything_answered(&self) -> bool {
+    fn is_everything_answered(&self) -> bool {
         self.clients.iter().all(|client| !client.is_waiting())
     }
 
-    pub(super) fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
+    fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
         let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost);
         processes.map(|(process, who)| (process, who.running.as_ref()))
     }
 
-    pub(super) fn what_is_missing(&self) -> String {
+    fn what_is_missing(&self) -> String {
         let waiting = self.clients.iter().filter(|client| client.is_waiting()).count();
         let stands: Vec<String> = self
             .alive()

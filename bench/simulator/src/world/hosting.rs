@@ -98,7 +98,7 @@ impl<S: Subject> World<'_, S> {
     }
 
     /// Makes sure that a process has a burst soon.
-    pub(super) fn rouse(&mut self, process: usize) {
+    fn rouse(&mut self, process: usize) {
         if !std::mem::replace(&mut self.processes[process].wakes, true) {
             let mut wait = below(&mut self.chance, self.network.weather.burst_wait_max);
             if self.now < self.processes[process].slow_until {
@@ -151,13 +151,13 @@ impl<S: Subject> World<'_, S> {
         self.harvest = harvest;
         verdict?;
         self.look_after(process);
-        // A burst that does not fit beside what waits for the disk is committed at once, behind nobody's back.
+        // A burst that does not fit beside what waits for the disk is committed at once: the laws must hear of that, too.
         let running = self.processes[process].running.as_ref().expect("it just had a burst");
         self.laws.synced(process, running.durable());
         Ok(())
     }
 
-    pub(super) fn judge(&mut self, process: usize, harvest: &Harvest<S>) -> Result<(), Violation> {
+    fn judge(&mut self, process: usize, harvest: &Harvest<S>) -> Result<(), Violation> {
         let who = &self.processes[process];
         let core = &who.running.as_ref().expect("it just had a burst").core;
         let node = who.node;
@@ -178,7 +178,7 @@ impl<S: Subject> World<'_, S> {
     }
 
     /// After a burst: the next one, the next sync, the next alarm.
-    pub(super) fn look_after(&mut self, process: usize) {
+    fn look_after(&mut self, process: usize) {
         let who = &mut self.processes[process];
         let running = who.running.as_ref().expect("it just had a burst");
         let (restless, starts) = (running.is_restless() || !who.inbox.is_empty(), who.starts);
@@ -237,7 +237,7 @@ impl<S: Subject> World<'_, S> {
     }
 
     /// Its journal failed: it ends, and is started again later. Nobody expected this unless the disk was told to fail.
-    pub(super) fn fail(&mut self, process: usize, error: &JournalError) -> Result<(), Violation> {
+    fn fail(&mut self, process: usize, error: &JournalError) -> Result<(), Violation> {
         self.story.tell(self.now, || format!("process {process} ends: {error}"));
         let expected = [Fault::SyncError, Fault::DiskFull];
         if !expected.into_iter().any(|fault| self.schedule.faults.contains(fault)) {

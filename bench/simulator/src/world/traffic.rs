@@ -29,10 +29,11 @@ impl<S: Subject> World<'_, S> {
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: S::Message) {
         let message = if self.through_codec { through_codec(&message) } else { message };
         self.transmit(from, to, &message);
-        let replay = percent(&mut self.chance, self.network.weather.replay_percent);
-        if self.network.weather.replay_percent == 0 {
+        let replay_percent = self.network.weather.replay_percent;
+        if replay_percent == 0 {
             return;
         }
+        let replay = percent(&mut self.chance, replay_percent);
         if self.remembered.len() < REMEMBERED_MAX {
             self.remembered.push((from, to, message));
         } else {
@@ -47,7 +48,7 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
-    pub(super) fn transmit(&mut self, from: NodeId, to: NodeId, message: &S::Message) {
+    fn transmit(&mut self, from: NodeId, to: NodeId, message: &S::Message) {
         for process in [usize::from(to.0), usize::from(to.0) + self.schedule.nodes] {
             if process >= self.processes.len() {
                 continue;
@@ -80,7 +81,7 @@ impl<S: Subject> World<'_, S> {
         wish.into_iter().for_each(|wish| self.grant(client, wish));
     }
 
-    pub(super) fn keep_vigil(&mut self, client: ClientNumber) {
+    fn keep_vigil(&mut self, client: ClientNumber) {
         let vigil = &mut self.vigils[client as usize];
         if !std::mem::replace(&mut vigil.is_kept, true) {
             let until = vigil.until;
