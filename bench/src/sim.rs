@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use qlab_kernel::Protocol;
+use qlab_paxos::MultiPaxos;
 use qlab_raft::Raft;
 use qlab_report::{Campaign, Utc, campaign, numbers, table};
 use qlab_simulator::{Choice, Outcome, Schedule, Setup, Subject, Summary, attempt, cut_down};
@@ -66,7 +67,7 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 2] = [Unreplicated::NAME, Raft::NAME];
+pub const SYSTEMS: [&str; 3] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,7 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
     match args.system.as_str() {
         Unreplicated::NAME => simulate_system::<Unreplicated>(args, choice, interrupt),
         Raft::NAME => simulate_system::<Raft>(args, choice, interrupt),
+        MultiPaxos::NAME => simulate_system::<MultiPaxos>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }
 }
