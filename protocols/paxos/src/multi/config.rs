@@ -23,6 +23,15 @@ pub struct Quorums {
     pub phase_2: usize,
 }
 
+impl Quorums {
+    /// Majorities, where no size is given.
+    #[must_use]
+    pub fn given(phase_1: Option<usize>, phase_2: Option<usize>, replicas: usize) -> Self {
+        let majority = replicas / 2 + 1;
+        Self { phase_1: phase_1.unwrap_or(majority), phase_2: phase_2.unwrap_or(majority) }
+    }
+}
+
 /// Times, windows and switches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -125,9 +134,8 @@ impl Config {
 
     /// The sizes of quorums among so many replicas, if any two of them meet.
     pub fn quorums(&self, replicas: usize) -> Result<Quorums, ConfigError> {
-        let majority = replicas / 2 + 1;
         let Quorums { phase_1, phase_2 } =
-            self.quorums.unwrap_or(Quorums { phase_1: majority, phase_2: majority });
+            self.quorums.unwrap_or_else(|| Quorums::given(None, None, replicas));
         in_range("quorum_1", phase_1, 1, replicas)?;
         in_range("quorum_2", phase_2, 1, replicas)?;
         if phase_1 + phase_2 <= replicas {
