@@ -73,6 +73,10 @@ impl MultiPaxos {
 
     fn is_told_chosen(&self, index: Index) -> bool {
         let ballot = self.slots.ballot(index);
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("multi-paxos: slots of any ballot are taken as chosen") {
+            return ballot > Ballot::ZERO && index <= self.following.commit;
+        }
         ballot == Ballot::CHOSEN || index <= self.following.commit && ballot == self.promised
     }
 
@@ -196,6 +200,12 @@ impl MultiPaxos {
         let accepted = std::mem::take(&mut self.following.accepted);
         let Some(leader) = self.leader.filter(|leader| *leader != self.seat.me) else { return };
         for spans in accepted.chunks(RUNS_MAX) {
+            #[cfg(feature = "mutants")]
+            if qlab_kernel::mutants::active("multi-paxos: an accept is told before it is durable") {
+                effects
+                    .send_early(leader, Message::Accepted { ballot: self.promised, spans: spans.to_vec() });
+                continue;
+            }
             // Gated: the acknowledgement says that all of it is durable.
             effects.send(leader, Message::Accepted { ballot: self.promised, spans: spans.to_vec() });
         }
@@ -344,6 +354,10 @@ impl Leader {
     fn next_value(&mut self, slots: &Slots, bytes_max: usize) -> Option<Batch> {
         if self.next > self.inherited_last {
             return self.intake.pack(bytes_max);
+        }
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("multi-paxos: phase 2 proposes the leader's own value") {
+            return Some(self.intake.pack(bytes_max).unwrap_or_default());
         }
         let fetched = self.inherited.remove(&self.next);
         let value = fetched.or_else(|| slots.get(self.next).map(|slot| slot.batch.clone()));

@@ -135,6 +135,11 @@ impl MultiPaxos {
             self.promise(now, ballot, effects);
         }
         let (runs, until) = self.slots.runs(first.max(self.chosen.next()), RUNS_MAX);
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("multi-paxos: a promise is told before it is durable") {
+            effects.send_early(from, Message::Promise { ballot, first, until, chosen: self.chosen, runs });
+            return;
+        }
         // Gated: the promise and everything accepted before it are durable by then.
         effects.send(from, Message::Promise { ballot, first, until, chosen: self.chosen, runs });
     }
@@ -147,6 +152,10 @@ impl MultiPaxos {
         ballot: Ballot,
         effects: &mut Effects<Self>,
     ) -> bool {
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("multi-paxos: ballots below the promise are accepted") {
+            self.promised = self.promised.min(ballot);
+        }
         if ballot < self.promised {
             self.refuse_stale(from, effects);
             return false;
@@ -210,6 +219,12 @@ impl MultiPaxos {
     }
 
     fn next_ballot(&self) -> Ballot {
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("multi-paxos: a ballot is used again")
+            && self.promised.node == self.seat.me
+        {
+            return self.promised;
+        }
         self.promised.max(self.seen).next_of(self.seat.me)
     }
 

@@ -420,3 +420,70 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use qlab_kernel::Term;
+
+    fn ballot() -> impl Strategy<Value = Ballot> {
+        (any::<u64>(), any::<u16>())
+            .prop_map(|(round, node)| Ballot { round: Term(round), node: NodeId(node) })
+    }
+
+    fn run() -> impl Strategy<Value = Run> {
+        let fields = (any::<u64>(), any::<u64>(), ballot());
+        fields.prop_map(|(first, last, ballot)| Run { first: Index(first), last: Index(last), ballot })
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let index = || any::<u64>().prop_map(Index);
+        prop_oneof![
+            (ballot(), index()).prop_map(|(ballot, chosen)| Message::Canvass { ballot, chosen }),
+            (ballot(), index(), ballot()).prop_map(|(ballot, first, handover)| Message::Prepare {
+                ballot,
+                first,
+                handover
+            }),
+            (ballot(), index(), proptest::option::of(index()), index(), prop::collection::vec(run(), 0..20))
+                .prop_map(|(ballot, first, until, chosen, runs)| Message::Promise {
+                    ballot,
+                    first,
+                    until,
+                    chosen,
+                    runs
+                }),
+            (ballot(), index(), index()).prop_map(|(ballot, index, commit)| Message::Accept {
+                ballot,
+                index,
+                commit,
+                batch: Batch::default()
+            }),
+            (ballot(), any::<u64>(), index(), index()).prop_map(|(ballot, round, commit, oldest)| {
+                Message::Heartbeat { ballot, round, commit, oldest }
+            }),
+            (index(), index(), any::<u64>()).prop_map(|(first, image, have_bytes)| Message::Learn {
+                first,
+                image,
+                have_bytes
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(message in message()) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            prop_assert_eq!(Message::decode_all(bytes.into()), Ok(message));
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_or_the_judge_of_soundness_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(message) = Message::decode_all(bytes.into()) {
+                let _ = message.is_sound(NodeId(0), NodeId(1));
+            }
+        }
+    }
+}

@@ -159,6 +159,10 @@ impl MultiPaxos {
         let Role::Preparing(candidacy) = &mut self.role else { return false };
         let slots = &self.slots;
         let last = slots.last().max(candidacy.last());
+        #[cfg(feature = "mutants")]
+        if qlab_kernel::mutants::active("multi-paxos: what others accepted is not fetched") {
+            return true;
+        }
         let missing = |candidacy: &Candidacy, index: Index| {
             candidacy
                 .highest(index)

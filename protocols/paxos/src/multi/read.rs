@@ -17,6 +17,12 @@ impl MultiPaxos {
         let meets_every_quorum = self.seat.members.len() + 1 - self.quorums.phase_1;
         let Role::Leader(leader) = &mut self.role else { return };
         let answered = leader.answered_by(meets_every_quorum);
+        #[cfg(feature = "mutants")]
+        let answered = if qlab_kernel::mutants::active("multi-paxos: reads are not confirmed") {
+            u64::MAX
+        } else {
+            answered
+        };
         leader.reads.confirm(answered);
         if self.chosen < leader.inherited_last() {
             return;

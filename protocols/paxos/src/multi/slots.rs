@@ -110,3 +110,48 @@ impl Slots {
         self.slots.insert(index, slot);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use qlab_kernel::{NodeId, Term};
+
+    proptest! {
+        #[test]
+        fn runs_tell_every_slot_page_by_page(
+            accepted in prop::collection::btree_map(1_u64..60, 1_u64..4, 0..40), runs_max in 1_usize..5,
+        ) {
+            let mut slots = Slots::default();
+            let ballot = |round| Ballot { round: Term(round), node: NodeId(0) };
+            for (lsn, (&index, &round)) in accepted.iter().enumerate() {
+                slots.accept(Index(index), ballot(round), Batch::default(), Lsn(lsn as u64));
+            }
+            let mut told = BTreeMap::new();
+            let mut next = Some(Index(1));
+            while let Some(first) = next {
+                let (runs, until) = slots.runs(first, runs_max);
+                prop_assert!(runs.len() <= runs_max);
+                let of = |run: &Run| (run.first.0..=run.last.0).map(|index| (index, run.ballot.round.0)).collect::<Vec<_>>();
+                told.extend(runs.iter().flat_map(of));
+                next = until.map(Index::next);
+            }
+            prop_assert_eq!(told, accepted);
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_only_told_does_not_let_go_of_the_record_before_it() {
+        let mut slots = Slots::default();
+        let ballot = Ballot::ZERO.next_of(NodeId(1));
+        slots.accept(Index(5), ballot, Batch::default(), Lsn(9));
+        slots.accept(Index(6), ballot, Batch::default(), Lsn(3));
+        slots.learn(Index(6), Batch::default());
+        slots.learn(Index(7), Batch::default());
+        assert_eq!(slots.first_record_after(Index(4)), Some(Lsn(3)));
+        slots.compact(Index(6), 0);
+        assert_eq!((slots.base(), slots.last()), (Index::ZERO, Index(7)), "empty values take no room");
+        slots.forget_up_to(Index(6));
+        assert_eq!(slots.first_record_after(Index(6)), None);
+    }
+}
