@@ -13,7 +13,7 @@ const MUTANTS: [&str; 8] = [
     "multi-paxos: a promise is told before it is durable",
     "multi-paxos: an accept is told before it is durable",
     "multi-paxos: ballots below the promise are accepted",
-    "multi-paxos: a ballot is used again",
+    "multi-paxos: ballots do not name their proposer",
     "multi-paxos: slots of any ballot are taken as chosen",
     "multi-paxos: phase 2 proposes the leader's own value",
     "multi-paxos: what others accepted is not fetched",

@@ -4,11 +4,12 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-use qlab_paxos::MultiPaxos;
+use qlab_paxos::{MultiPaxos, multi};
 use qlab_raft::Raft;
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Choice, Fault, Setup, Subject, Summary, attempt, campaign};
 use qlab_unreplicated::Unreplicated;
+use rand_pcg::Pcg32;
 
 fn swarm<S: Subject>(seeds: Range<u64>) -> Summary {
     let summary = campaign::<S>(seeds, Choice::Swarm, Setup::default, &AtomicBool::new(false), || ());
@@ -26,6 +27,25 @@ fn raft_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
 #[test]
 fn multi_paxos_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
     went_everywhere(&swarm::<MultiPaxos>(0..500));
+}
+
+#[test]
+fn multi_paxos_keeps_its_laws_with_quorums_of_unequal_size() {
+    // Nobody is lost for good here: four of five must be there to elect a leader.
+    let faults = "loss,duplicate,replay,reorder,delay,partition,kill,power-loss,pause,disk-stall,transfer";
+    let choice: Choice = faults.parse().unwrap();
+    let worlds = (0..200).map(|seed| schedule::<MultiPaxos>(seed, choice)).filter(|world| world.nodes == 5);
+    let mut operations = 0;
+    for world in worlds {
+        let quorums = Some(multi::Quorums { phase_1: 4, phase_2: 2 });
+        let drawn = MultiPaxos::config(&mut Pcg32::new(world.seed, 0));
+        let setup =
+            Setup { config: Some(multi::Config { quorums, ..drawn }), ..Setup::<MultiPaxos>::default() };
+        let outcome = attempt(&world, &setup);
+        assert_eq!(outcome.violation, None, "seed {}", world.seed);
+        operations += outcome.operations;
+    }
+    assert!(operations > 1_000, "hardly anything was served: {operations}");
 }
 
 fn went_everywhere(summary: &Summary) {

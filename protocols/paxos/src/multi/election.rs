@@ -220,10 +220,8 @@ impl MultiPaxos {
 
     fn next_ballot(&self) -> Ballot {
         #[cfg(feature = "mutants")]
-        if qlab_kernel::mutants::active("multi-paxos: a ballot is used again")
-            && self.promised.node == self.seat.me
-        {
-            return self.promised;
+        if qlab_kernel::mutants::active("multi-paxos: ballots do not name their proposer") {
+            return self.promised.max(self.seen).next_of(NodeId(0));
         }
         self.promised.max(self.seen).next_of(self.seat.me)
     }
