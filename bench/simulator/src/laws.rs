@@ -6,6 +6,7 @@
 //! | G3 exactly once | answers of one request | [`g3_exactly_once`] |
 //! | G5 chain hash | histories that replicas applied | [`g5_chain_hash`] |
 //! | R1 … R16 | Raft | [`raft`] |
+//! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
