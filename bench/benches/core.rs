@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use qlab_kernel::{Batch, BatchBuilder, Input, Protocol, Request, Sequence, SessionId, Ticket};
 use qlab_raft::Raft;
@@ -34,7 +35,11 @@ fn commits<P: Protocol>(criterion: &mut Criterion, config: &P::Config, nodes: us
                 for batch in &requests {
                     pump.give(
                         leader,
-                        Input::Request { ticket: Ticket(1), request: Request::Write(batch.clone()) },
+                        Input::Request {
+                            ticket: Ticket(1),
+                            request: Request::Write(batch.clone()),
+                            proof: Bytes::new(),
+                        },
                     );
                 }
                 let before = pump.applied(leader);

@@ -354,7 +354,10 @@ mod tests {
     #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let system = refusal("qlab run --system rafft");
-        assert!(system.contains("'rafft'") && system.contains("unreplicated, raft, etcd"), "{system}");
+        assert!(
+            system.contains("'rafft'") && system.contains("unreplicated, raft, multi-paxos, etcd"),
+            "{system}"
+        );
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));
         assert!(
             refusal("qlab check x --model queue")

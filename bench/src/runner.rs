@@ -52,7 +52,7 @@ pub struct Summary {
 /// Checks every point's protocol options before anything starts.
 pub fn check_options(plan: &Plan) -> anyhow::Result<()> {
     for point in plan.points.iter().filter(|point| point.system != System::Etcd) {
-        qlab_node::systems::check(point.system.name(), &cluster::options(point))
+        qlab_node::systems::check(point.system.name(), &cluster::options(point), point.replicas as usize)
             .with_context(|| format!("cell {:?}", point.cell))?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod unsafe_counting_allocator;
 
+use bytes::Bytes;
 use qlab_kernel::{Batch, BatchBuilder, Input, Request, Sequence, SessionId, Ticket};
 use qlab_raft::{Config, Raft};
 use qlab_simulator::Pump;
@@ -33,7 +34,7 @@ fn allocations_of(burst: u64) -> u64 {
     let mut round = || {
         for batch in &requests {
             let request = Request::Write(batch.clone());
-            pump.give(pump.leader(), Input::Request { ticket: Ticket(1), request });
+            pump.give(pump.leader(), Input::Request { ticket: Ticket(1), request, proof: Bytes::new() });
         }
         pump.settle();
     };

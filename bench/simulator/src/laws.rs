@@ -6,15 +6,19 @@
 //! | G3 exactly once | answers of one request | [`g3_exactly_once`] |
 //! | G5 chain hash | histories that replicas applied | [`g5_chain_hash`] |
 //! | R1 … R16 | Raft | [`raft`] |
+//! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
+//! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
 //! G7 (senders are who they are) belongs to the transport. G8 (determinism) is a property of worlds: the same seed, the same digest.
 
 pub mod common;
+mod fresh_reads;
 pub mod g1_linearizability;
 pub mod g3_exactly_once;
 pub mod g5_chain_hash;
+pub mod multi_paxos;
 pub mod raft;
 
 use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};

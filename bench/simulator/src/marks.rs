@@ -21,6 +21,7 @@ impl Marks {
         let mark = match event {
             Event::Elected(_) => "elected",
             Event::Deposed(_) => "deposed",
+            Event::ViewEntered(_) => "view entered",
             Event::Campaigned(_) => "campaigned",
             Event::Truncated(_) => "truncated its log",
             Event::Compacted(_) => "compacted its log",

@@ -235,7 +235,7 @@ impl<P: Protocol> Running<P> {
     }
 
     fn take_in(&mut self, now: Time, input: Input<P::Message>) {
-        if let Input::Request { ticket, request: Request::Write(batch) | Request::Read(batch) } = &input {
+        if let Input::Request { ticket, request: Request::Write(batch) | Request::Read(batch), .. } = &input {
             self.desk.note(ticket.0, batch);
         }
         self.core.step(now, input, &mut self.effects);
@@ -265,7 +265,7 @@ impl<P: Protocol> Running<P> {
             harvest.refused += 1;
         }
         for event in self.effects.take_events() {
-            if let Event::Deposed(_) = event {
+            if let Event::Deposed(_) | Event::ViewEntered(_) = event {
                 self.desk.moved(self.core.leader());
             }
             harvest.events.push(event);

@@ -138,12 +138,19 @@ mod tests {
         for ticket in 0..10 {
             pump.give(
                 pump.leader(),
-                Input::Request { ticket: Ticket(ticket), request: Request::Write(write()) },
+                Input::Request {
+                    ticket: Ticket(ticket),
+                    request: Request::Write(write()),
+                    proof: Bytes::new(),
+                },
             );
             pump.settle();
         }
         assert_eq!(pump.applied(pump.leader()), Index(opening.0 + 10));
-        pump.give(pump.leader(), Input::Request { ticket: Ticket(11), request: Request::Read(write()) });
+        pump.give(
+            pump.leader(),
+            Input::Request { ticket: Ticket(11), request: Request::Read(write()), proof: Bytes::new() },
+        );
         pump.settle();
         assert_eq!(pump.queries(pump.leader()), 1);
     }

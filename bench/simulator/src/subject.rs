@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use qlab_kernel::Protocol;
+use qlab_paxos::{MultiPaxos, multi};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
+use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
 
@@ -73,6 +75,43 @@ impl Subject for Raft {
     fn patience(config: &Config) -> Duration {
         // Thirty elections at least: each succeeds with a good chance once the network is calm.
         config.election_timeout_max.max(Duration::from_millis(300)) * 30
+    }
+}
+
+impl Subject for MultiPaxos {
+    type Laws = MultiPaxosLaws;
+
+    fn config(chance: &mut Pcg32) -> multi::Config {
+        let mut pick = |choices: &[usize]| choices[chance.random_range(0..choices.len())];
+        multi::Config {
+            window_entries: pick(&[1, 2, 8, 64]),
+            window_bytes: pick(&[100, 1 << 20]),
+            entry_bytes: pick(&[1, 200, 16 << 10]),
+            clock_drift_ppm: pick(&[0, 10_000, 300_000]) as u32,
+            reads: if pick(&[0, 1]) == 1 { multi::Reads::Lease } else { multi::Reads::Confirm },
+            batching: pick(&[0, 1, 1]) == 1,
+            snapshot_log_bytes: pick(&[300, 3_000, 1 << 20]),
+            retained_log_bytes: pick(&[0, 500, 1 << 20]),
+            thrifty: [None, None, Some(Duration::from_millis(5))][pick(&[0, 1, 2])],
+            ..multi::Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, config: &multi::Config) -> MultiPaxosLaws {
+        MultiPaxosLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(config: &multi::Config) -> u32 {
+        // Confirmed reads rest on no clock at all.
+        if config.reads == multi::Reads::Lease { config.clock_drift_ppm } else { 600_000 }
+    }
+
+    fn trusts_clocks(config: &multi::Config) -> bool {
+        config.reads == multi::Reads::Lease
+    }
+
+    fn patience(config: &multi::Config) -> Duration {
+        config.election_timeout_max * 30
     }
 }
 

@@ -107,7 +107,7 @@ const MUTANTS: &[Mutant] = &[
     // Reads.
     mutant("raft: reads are not confirmed", &["R13"]).under("partition,pause"),
     mutant("raft: reads come before the term's first entry", &["R13"]),
-    mutant("raft: an earlier heartbeat confirms a read", &["R13"])
+    mutant("reads: an earlier round confirms a read", &["R13"])
         .under("pause,partition")
         .with(Config::default)
         .within(1_500),
@@ -115,8 +115,8 @@ const MUTANTS: &[Mutant] = &[
         .under("replay,transfer,partition")
         .with(Config::default)
         .within(1_500),
-    mutant("raft: a lease never ends", &["R13"]).under("partition,pause").with(lease),
-    mutant("raft: a lease outlives the handover", &["R13"])
+    mutant("reads: a lease never ends", &["R13"]).under("partition,pause").with(lease),
+    mutant("reads: a lease outlives the handover", &["R13"])
         .under("transfer,one-way")
         .with(long_leases)
         .within(800),

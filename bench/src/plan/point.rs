@@ -57,19 +57,22 @@ pub enum System {
     Unreplicated,
     /// Raft.
     Raft,
+    /// Multi-Paxos.
+    MultiPaxos,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 3] = [Self::Unreplicated, Self::Raft, Self::Etcd];
+    pub const ALL: [Self; 4] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreplicated => "unreplicated",
             Self::Raft => "raft",
+            Self::MultiPaxos => "multi-paxos",
             Self::Etcd => "etcd",
         }
     }

@@ -4,7 +4,7 @@
 //! header serves many commands.
 //!
 //! ```text
-//! request frame := kind u8 (0 write, 1 read), batch
+//! request frame := kind u8 (0 write, 1 read), batch, proof (what is left; empty where replicas believe each other)
 //! answer frame  := answer*
 //! answer        := kind u8, session u64, first u64, index u64, count u32, body_bytes u32, body
 //!   written (0) := (status u8, number u64)                 count times
@@ -18,7 +18,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, PROOF_BYTES_MAX};
 use crate::wire::{Reader, Sink, Wire, WireError, le_u32, le_u64};
 use crate::{Batch, Burst, Index, NodeId, Outcome, Refusal, Request, Sequence, SessionId};
 
@@ -53,6 +53,17 @@ impl Wire for Request {
             other => Err(WireError::Invalid { what: "request kind", value: other.into() }),
         }
     }
+}
+
+/// A request frame's two halves: the request, and what proves who asks it.
+pub fn split_request(frame: Bytes) -> Result<(Request, Bytes), WireError> {
+    let mut reader = Reader::new(frame);
+    let request = Request::decode(&mut reader)?;
+    let proof = reader.take_rest();
+    if proof.len() > PROOF_BYTES_MAX {
+        return Err(WireError::TooLong { what: "proof", bytes: proof.len(), limit_bytes: PROOF_BYTES_MAX });
+    }
+    Ok((request, proof))
 }
 
 /// One answer, borrowed from its frame.
@@ -343,7 +354,12 @@ mod tests {
                     AnswerBody::Refused(_) | AnswerBody::Moved(_) => {}
                 }
             }
-            let _ = Request::decode_all(bytes.into());
+            if let Ok((request, proof)) = split_request(bytes.clone().into()) {
+                let mut again = Vec::new();
+                request.encode(&mut again);
+                again.extend_from_slice(&proof);
+                prop_assert_eq!(again, bytes);
+            }
         }
     }
 }

@@ -84,6 +84,8 @@ pub enum Event {
     Elected(Term),
     /// It led until now.
     Deposed(Term),
+    /// It follows another leader from now on, and clients had better know.
+    ViewEntered(Term),
     /// It asks for votes.
     Campaigned(Term),
     /// It threw entries away from this one on, to follow its leader.

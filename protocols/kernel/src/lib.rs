@@ -13,9 +13,11 @@
 //! | [`protocol`] | the one trait, its inputs, and a replica's seat |
 //! | [`effects`] | what a replica wants done: five lanes and the durability gate |
 //! | [`intake`] | writes on their way into an entry |
+//! | [`reads`] | reads that wait until their leader is sure of itself |
 //! | [`session`] | exactly-once execution of numbered client requests |
 //! | [`client`] | what clients and replicas say to each other |
 //! | [`snapshot`] | state images cut into chunks and put together again |
+//! | [`images`] | which image a replica keeps, and when to make the next |
 //! | [`chain`] | a running hash of everything a replica applied |
 //! | [`limits`] | every bound that is not a protocol's own, by name and unit |
 //! | [`mutants`] | seeded bugs, switched on by name; compiled only with the feature `mutants` |
@@ -27,11 +29,13 @@ pub mod chain;
 pub mod client;
 pub mod effects;
 pub mod ids;
+pub mod images;
 pub mod intake;
 pub mod limits;
 pub mod mutants;
 pub mod node_set;
 pub mod protocol;
+pub mod reads;
 pub mod session;
 pub mod snapshot;
 pub mod wire;
@@ -40,9 +44,11 @@ pub use batch::{Batch, BatchBuilder, BatchError, Burst};
 pub use chain::Chain;
 pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused};
 pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
+pub use images::Images;
 pub use intake::Intake;
 pub use node_set::NodeSet;
 pub use protocol::{Input, Message, Protocol, Request, Seat};
+pub use reads::WaitingReads;
 pub use session::{Outcome, Sessions};
 pub use snapshot::Snapshot;
 pub use wire::{Reader, Sink, Wire, WireError};

@@ -14,6 +14,8 @@ pub const RECORD_BYTES_MAX: usize = BATCH_BYTES_MAX + 4096;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of a whole snapshot.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
+/// Bytes of what proves who asks: a signature, or a keyed hash for each replica.
+pub const PROOF_BYTES_MAX: usize = 1024;
 /// Requests of one session that may be unanswered at a time.
 pub const SESSION_WINDOW: u64 = 8192;
 /// Sessions that a service remembers; the one unused for longest makes room.

@@ -71,6 +71,9 @@ pub enum Input<M> {
         ticket: Ticket,
         /// For what.
         request: Request,
+        /// What proves to every replica who asks, where replicas do not believe each other; empty elsewhere. It follows the
+        /// request in its frame.
+        proof: Bytes,
     },
     /// Every record up to this one is on stable storage.
     Durable(Lsn),

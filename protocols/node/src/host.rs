@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use qlab_journal::{Counters, JournalThread, Pressure};
+use qlab_kernel::client::split_request;
 use qlab_kernel::limits::BURST_INPUTS_MAX;
 use qlab_kernel::{
     Effects, Event, Input, Lsn, Message, NodeId, Outgoing, Protocol, Refusal, Request, Ticket, Time, Wire,
@@ -183,8 +184,8 @@ impl<P: Protocol> Host<P> {
     }
 
     fn take_request(&mut self, from: ClientId, frame: Bytes) -> Option<Input<P::Message>> {
-        let request = match Request::decode_all(frame) {
-            Ok(request) => request,
+        let (request, proof) = match split_request(frame) {
+            Ok(split) => split,
             Err(error) => {
                 tracing::warn!(client = from.0, %error, "a client sent a frame without meaning");
                 self.endpoint.reject_client(from);
@@ -198,7 +199,7 @@ impl<P: Protocol> Host<P> {
             self.clients.refuse(from, batch, Refusal::Busy);
             return None;
         }
-        Some(Input::Request { ticket: Ticket(from.0), request })
+        Some(Input::Request { ticket: Ticket(from.0), request, proof })
     }
 
     /// Does what the core wants done; what comes of it is for the next burst.
@@ -226,7 +227,7 @@ impl<P: Protocol> Host<P> {
             tracing::info!(?event);
             match event {
                 Event::Elected(_) => self.counts.elected += 1,
-                Event::Deposed(_) => self.clients.moved(self.core.leader()),
+                Event::Deposed(_) | Event::ViewEntered(_) => self.clients.moved(self.core.leader()),
                 Event::Misbehaved(_) => self.counts.misbehaved += 1,
                 _ => {}
             }

@@ -12,6 +12,7 @@ use qlab_journal::{
     Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
+use qlab_paxos::MultiPaxos;
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -53,6 +54,10 @@ fn start(path: &Path) -> anyhow::Result<()> {
                 serve::<Unreplicated>(&config, systems::unreplicated(&config.options)?).await
             }
             Raft::NAME => serve::<Raft>(&config, systems::raft(&config.options)?).await,
+            MultiPaxos::NAME => {
+                let options = systems::multi_paxos(&config.options, config.replicas.len())?;
+                serve::<MultiPaxos>(&config, options).await
+            }
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
     })

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use qlab_kernel::Protocol;
+use qlab_paxos::{MultiPaxos, multi};
 use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
 
 /// Every system's name.
-pub const NAMES: [&str; 2] = [Unreplicated::NAME, Raft::NAME];
+pub const NAMES: [&str; 3] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME];
 
 /// Why options do not make a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +29,12 @@ pub enum OptionsError {
     },
 }
 
-/// Checks a system's name and its options without starting anything.
-pub fn check(system: &str, options: &toml::Table) -> Result<(), OptionsError> {
+/// Checks a system's name and its options, for a cluster of so many replicas, without starting anything.
+pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(), OptionsError> {
     match system {
         Unreplicated::NAME => unreplicated(options).map(drop),
         Raft::NAME => raft(options).map(drop),
+        MultiPaxos::NAME => multi_paxos(options, replicas).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -43,6 +45,7 @@ pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), O
     match system {
         Unreplicated::NAME => read::<UnreplicatedOptions>(Unreplicated::NAME, &options).map(drop),
         Raft::NAME => read::<RaftOptions>(Raft::NAME, &options).map(drop),
+        MultiPaxos::NAME => read::<MultiPaxosOptions>(MultiPaxos::NAME, &options).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -120,6 +123,55 @@ pub(crate) fn raft(options: &toml::Table) -> Result<qlab_raft::Config, OptionsEr
     Ok(config)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MultiPaxosOptions {
+    election_timeout_min_ms: Option<u64>,
+    election_timeout_max_ms: Option<u64>,
+    heartbeat_interval_ms: Option<u64>,
+    batching: Option<bool>,
+    entry_bytes: Option<usize>,
+    window_entries: Option<usize>,
+    window_bytes: Option<usize>,
+    reads: Option<MultiPaxosReadsName>,
+    snapshot_log_bytes: Option<usize>,
+    quorum_1: Option<usize>,
+    quorum_2: Option<usize>,
+    thrifty_hedge_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum MultiPaxosReadsName {
+    Confirm,
+    Lease,
+}
+
+pub(crate) fn multi_paxos(options: &toml::Table, replicas: usize) -> Result<multi::Config, OptionsError> {
+    let options: MultiPaxosOptions = read(MultiPaxos::NAME, options)?;
+    let defaults = multi::Config::default();
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let config = multi::Config {
+        election_timeout_min: milliseconds(options.election_timeout_min_ms, defaults.election_timeout_min),
+        election_timeout_max: milliseconds(options.election_timeout_max_ms, defaults.election_timeout_max),
+        heartbeat_interval: milliseconds(options.heartbeat_interval_ms, defaults.heartbeat_interval),
+        batching: options.batching.unwrap_or(defaults.batching),
+        entry_bytes: options.entry_bytes.unwrap_or(defaults.entry_bytes),
+        window_entries: options.window_entries.unwrap_or(defaults.window_entries),
+        window_bytes: options.window_bytes.unwrap_or(defaults.window_bytes),
+        reads: match options.reads {
+            None | Some(MultiPaxosReadsName::Confirm) => multi::Reads::Confirm,
+            Some(MultiPaxosReadsName::Lease) => multi::Reads::Lease,
+        },
+        snapshot_log_bytes: options.snapshot_log_bytes.unwrap_or(defaults.snapshot_log_bytes),
+        quorums: Some(multi::Quorums::given(options.quorum_1, options.quorum_2, replicas)),
+        thrifty: options.thrifty_hedge_ms.map(Duration::from_millis),
+        ..defaults
+    };
+    config.validate(replicas).map_err(|error| invalid(MultiPaxos::NAME, error))?;
+    Ok(config)
+}
+
 fn read<T: for<'a> Deserialize<'a>>(system: &'static str, options: &toml::Table) -> Result<T, OptionsError> {
     options.clone().try_into().map_err(|error: toml::de::Error| invalid(system, error.message()))
 }
@@ -133,17 +185,24 @@ mod tests {
     use super::*;
 
     fn complaint(system: &str, options: &str) -> String {
-        check(system, &options.parse().unwrap()).unwrap_err().to_string()
+        check(system, &options.parse().unwrap(), 3).unwrap_err().to_string()
     }
 
     #[test]
     fn what_is_wrong_and_what_would_be_right_is_said() {
-        assert_eq!(complaint("raff", ""), "unknown system \"raff\"; there are unreplicated, raft");
+        assert_eq!(
+            complaint("raff", ""),
+            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos"
+        );
         assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
         assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
         assert!(complaint("raft", "heartbeat_interval_ms = 200").contains("heartbeat_interval"));
         assert!(complaint("raft", "window_entries = 0").contains("window_entries"));
         assert!(complaint("unreplicated", "snapshot_log_bytes = 0").contains("snapshot_log_bytes"));
-        assert!(check("raft", &"reads = \"lease\"\nwindow_entries = 8".parse().unwrap()).is_ok());
+        assert!(check("raft", &"reads = \"lease\"\nwindow_entries = 8".parse().unwrap(), 3).is_ok());
+        assert!(complaint("multi-paxos", "quorum_2 = 1").contains("their sum must be above 3"));
+        assert!(complaint("multi-paxos", "reads = \"quick\"").contains("`confirm` or `lease`"));
+        let flexible = "quorum_1 = 3\nquorum_2 = 1\nthrifty_hedge_ms = 5";
+        assert!(check("multi-paxos", &flexible.parse().unwrap(), 3).is_ok());
     }
 }

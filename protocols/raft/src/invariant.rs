@@ -1,13 +1,11 @@
 //! What must hold after every burst, as far as one replica can see it.
 
-use qlab_kernel::Index;
-
 use crate::{Raft, Role};
 
 pub(crate) fn check(raft: &Raft) {
     let last = raft.log.last();
     let base = raft.log.base();
-    let image = raft.snapshots.image().map_or(Index::ZERO, |image| image.index);
+    let image = raft.images.index();
     assert!(base.index <= raft.applied, "applied {} before the log's base {}", raft.applied, base.index);
     assert!(base.index <= image, "the log begins at {} and the image ends at {image}", base.index);
     assert!(image <= raft.applied, "the image at {image} is ahead of {} applied", raft.applied);
@@ -18,7 +16,7 @@ pub(crate) fn check(raft: &Raft) {
     if let Role::Leader(leader) = &raft.role {
         assert_eq!(raft.voted_for, Some(raft.seat.me), "leads a term it did not vote for itself in");
         assert!(
-            raft.vote_lsn <= raft.durable || raft.snapshots.image().is_some(),
+            raft.vote_lsn <= raft.durable || raft.images.newest().is_some(),
             "leads before its vote is durable"
         );
         for peer in leader.peers() {

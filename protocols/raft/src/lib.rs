@@ -50,8 +50,8 @@ pub mod replication;
 mod snapshot;
 
 use qlab_kernel::{
-    Commit, Effects, Event, Index, Input, Lsn, NodeId, NodeSet, Protocol, Refusal, Request, Seat, Term,
-    Ticket, Time,
+    Commit, Effects, Event, Images, Index, Input, Lsn, NodeId, NodeSet, Protocol, Refusal, Request, Seat,
+    Term, Ticket, Time,
 };
 use rand_pcg::Pcg32;
 
@@ -92,7 +92,7 @@ pub struct Raft {
     /// How far this follower's log is known to equal its leader's.
     received: Index,
 
-    snapshots: snapshot::Snapshots,
+    images: Images,
 }
 
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Protocol for Raft {
     fn step(&mut self, now: Time, input: Input<Message>, effects: &mut Effects<Self>) {
         match input {
             Input::Message { from, message } => self.on_message(now, from, message, effects),
-            Input::Request { ticket, request } => self.on_request(ticket, request, effects),
+            Input::Request { ticket, request, .. } => self.on_request(ticket, request, effects),
             Input::Durable(lsn) => self.on_durable(now, lsn, effects),
             Input::Captured { index, image } => self.on_captured(index, image, effects),
             Input::Timeout => self.on_timeout(now, effects),
@@ -260,7 +260,7 @@ impl Raft {
             Request::Write(batch) if leader.has_room(&self.config, batch.len()) => {
                 leader.intake.push(ticket, batch)
             }
-            Request::Read(batch) if leader.reads.has_room(&self.config, batch.len()) => {
+            Request::Read(batch) if leader.has_room_to_read(&self.config, batch.len()) => {
                 leader.reads.push(ticket, batch);
             }
             Request::Write(batch) | Request::Read(batch) => effects.refuse(ticket, batch, Refusal::Busy),
@@ -279,10 +279,10 @@ impl Raft {
         while self.applied < self.commit {
             self.applied = self.applied.next();
             let batch = self.log.batch(self.applied);
-            self.snapshots.log_grew(batch.len());
+            self.images.log_grew(batch.len());
             effects.commit(Commit::Apply { index: self.applied, batch });
         }
-        if self.snapshots.wants_image(self.config.snapshot_log_bytes) {
+        if self.images.wants_image(self.config.snapshot_log_bytes) {
             effects.commit(Commit::Capture);
         }
     }

@@ -5,14 +5,13 @@
 //! put together from older pieces is replaced when they come by.
 
 use qlab_kernel::snapshot::Assembly;
-use qlab_kernel::{Commit, Effects, Index, Lsn, NodeId, Seat, Snapshot, Term, Time, mutant};
+use qlab_kernel::{Commit, Effects, Images, Index, Lsn, NodeId, Seat, Snapshot, Term, Time, mutant};
 use rand_pcg::Pcg32;
 
 use crate::log::Log;
 use crate::message::Place;
 use crate::record::Record;
 use crate::replication::Owed;
-use crate::snapshot::Snapshots;
 use crate::{Config, Raft, Role};
 
 pub(crate) fn recover(
@@ -55,7 +54,7 @@ pub(crate) fn recover(
         election_deadline: now,
         owed: Owed::default(),
         received: Index::ZERO,
-        snapshots: Snapshots::recovered(image, head_start_bytes),
+        images: Images::recovered(image, head_start_bytes),
     };
     raft.draw_election_deadline(now);
     raft

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use qlab_kernel::limits::SNAPSHOT_CHUNK_BYTES;
 use qlab_kernel::{
-    Batch, Effects, Event, Index, Intake, NodeId, NodeSet, Seat, Snapshot, Term, Time, mutant,
+    Batch, Effects, Event, Index, Intake, NodeId, NodeSet, Seat, Snapshot, Term, Time, WaitingReads, mutant,
 };
 
 use crate::config::{Config, LeaderWrite};
 use crate::log::Log;
 use crate::message::{Entry, Message, Place};
-use crate::read::WaitingReads;
 use crate::record::Record;
 use crate::{Raft, Role};
 
@@ -147,7 +146,7 @@ impl Raft {
                 effects.send_early(peer.node, Message::Heartbeat { term: self.term, round, commit });
             }
             peer.send_entries(&view, effects);
-            peer.send_image(self.term, self.snapshots.image(), effects);
+            peer.send_image(self.term, self.images.newest(), effects);
         }
         self.finish_handover(now, effects);
     }
@@ -340,6 +339,11 @@ impl Leader {
     /// Whether a write of that many bytes may come in.
     pub(crate) fn has_room(&self, config: &Config, bytes: usize) -> bool {
         self.handover.is_none() && self.intake.bytes() + bytes <= config.intake_bytes_max
+    }
+
+    /// Whether a read of that many bytes may come in.
+    pub(crate) fn has_room_to_read(&self, config: &Config, bytes: usize) -> bool {
+        self.reads.len() < config.waiting_reads_max && self.reads.bytes() + bytes <= config.intake_bytes_max
     }
 
     /// The largest value that a majority of `members` has reached, `own` being this leader's.

@@ -4,61 +4,19 @@
 //! before it is needed but the entries it does not cover, and the journal may let go of the rest.
 
 use bytes::Bytes;
-use qlab_kernel::snapshot::{Assembly, Chunk};
-use qlab_kernel::{Commit, Effects, Event, Index, Lsn, NodeId, Snapshot, mutant};
+use qlab_kernel::snapshot::Chunk;
+use qlab_kernel::{Commit, Effects, Event, Index, NodeId, Snapshot, mutant};
 
 use crate::Raft;
 use crate::log::Log;
 use crate::message::{Message, Place};
 use crate::record::Record;
 
-/// The newest image, the one that is coming in, and when to make the next.
-#[derive(Debug, Default)]
-pub(crate) struct Snapshots {
-    image: Option<Snapshot>,
-    incoming: Assembly,
-    /// Bytes applied since the last image was asked for.
-    log_bytes: usize,
-    capturing: bool,
-    /// Once the second record is durable, none before the first is needed.
-    release: Option<(Lsn, Lsn)>,
-}
-
-impl Snapshots {
-    /// The newest image.
-    pub(crate) fn image(&self) -> Option<&Snapshot> {
-        self.image.as_ref()
-    }
-
-    /// As found in the journal; the next image is made as if `log_bytes` had been applied since.
-    pub(crate) fn recovered(image: Option<Snapshot>, log_bytes: usize) -> Self {
-        Self { image, log_bytes, ..Self::default() }
-    }
-
-    pub(crate) fn log_grew(&mut self, bytes: usize) {
-        self.log_bytes += bytes;
-    }
-
-    /// Whether it is time for an image; says so once.
-    pub(crate) fn wants_image(&mut self, log_bytes_max: usize) -> bool {
-        // One at a time, to the disk: one that replaces another on its way there would also put off what that sets free.
-        let wanted = !self.capturing && self.release.is_none() && self.log_bytes >= log_bytes_max;
-        if wanted {
-            self.capturing = true;
-            self.log_bytes = 0;
-        }
-        wanted
-    }
-}
-
 impl Raft {
     /// The state machine's image as of `index` has been made.
     pub(crate) fn on_captured(&mut self, index: Index, image: Bytes, effects: &mut Effects<Self>) {
-        self.snapshots.capturing = false;
-        let newest = self.snapshots.image().map_or(Index::ZERO, |image| image.index);
-        let Some(term) = self.log.term_at(index).filter(|_| index > newest) else {
-            return; // a leader's image came in meanwhile and reaches further
-        };
+        let is_news = self.images.captured(index);
+        let Some(term) = self.log.term_at(index).filter(|_| is_news) else { return };
         self.keep(Snapshot { index, term, image }, false, effects);
         self.log.compact(index, self.config.retained_log_bytes);
         effects.event(Event::Compacted(index));
@@ -70,10 +28,8 @@ impl Raft {
             self.owe_matched(from, chunk.index);
             return;
         }
-        let incoming = &mut self.snapshots.incoming;
-        let whole = if incoming.has(chunk) { None } else { incoming.add(chunk) };
-        let Some(snapshot) = whole else {
-            let have_bytes = self.snapshots.incoming.have_bytes(chunk.index, chunk.term);
+        let Some(snapshot) = self.images.receive(chunk) else {
+            let have_bytes = self.images.have_bytes(chunk);
             // Early: it only paces the sender; the image counts once it is whole and durable.
             effects
                 .send_early(from, Message::InstallReply { term: self.term, index: chunk.index, have_bytes });
@@ -98,10 +54,7 @@ impl Raft {
 
     /// Lets the journal drop what a restart will not need.
     pub(crate) fn release_journal(&mut self, effects: &mut Effects<Self>) {
-        if let Some((needed_from, last)) = self.snapshots.release
-            && last <= self.durable
-        {
-            self.snapshots.release = None;
+        if let Some(needed_from) = self.images.release(self.durable) {
             effects.release_below(needed_from);
         }
     }
@@ -119,7 +72,6 @@ impl Raft {
         let last =
             mutant!(effects.persist(again), "raft: the vote before an image is let go", effects.last());
         self.vote_lsn = last;
-        self.snapshots.release = Some((needed_from, last));
-        self.snapshots.image = Some(snapshot);
+        self.images.keep(snapshot, needed_from, last);
     }
 }

@@ -2,6 +2,7 @@
 
 mod world;
 
+use bytes::Bytes;
 use qlab_kernel::{Effects, Index, Input, Lsn, NodeId, NodeSet, Protocol, Request, Seat, Term, Ticket, Time};
 use qlab_raft::{Config, Entry, Message, Place, Raft, Reads};
 use std::time::Duration;
@@ -297,7 +298,7 @@ fn reads_that_wait_are_bounded_in_bytes() {
     let batch = builder.finish();
     for ticket in 1..=4 {
         let request = Request::Read(batch.clone());
-        world.give(leader, Input::Request { ticket: Ticket(ticket), request });
+        world.give(leader, Input::Request { ticket: Ticket(ticket), request, proof: Bytes::new() });
     }
     assert_eq!(world.refused, 2);
 }

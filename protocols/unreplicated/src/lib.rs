@@ -71,10 +71,12 @@ impl Protocol for Unreplicated {
     fn step(&mut self, _: Time, input: Input<Never>, effects: &mut Effects<Self>) {
         match input {
             Input::Message { message, .. } => match message {},
-            Input::Request { ticket, request: Request::Write(batch) } => self.write(ticket, batch, effects),
+            Input::Request { ticket, request: Request::Write(batch), .. } => {
+                self.write(ticket, batch, effects)
+            }
             // What has been answered has been executed, earlier in this same lane: the state as it is holds every write
             // that was answered before this query was asked.
-            Input::Request { ticket, request: Request::Read(batch) } => {
+            Input::Request { ticket, request: Request::Read(batch), .. } => {
                 effects.commit(Commit::Query { ticket, batch });
             }
             Input::Durable(lsn) => self.durable(lsn, effects),

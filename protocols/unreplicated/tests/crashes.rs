@@ -125,7 +125,11 @@ impl World {
     }
 
     fn ask(&mut self, request: Request) {
-        self.server.step(NOW, Input::Request { ticket: Ticket(1), request }, &mut self.effects);
+        self.server.step(
+            NOW,
+            Input::Request { ticket: Ticket(1), request, proof: Bytes::new() },
+            &mut self.effects,
+        );
     }
 
     fn write(&mut self, first: u64, count: u64) {

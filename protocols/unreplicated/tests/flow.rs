@@ -29,7 +29,11 @@ fn recovered(
 }
 
 fn write(ticket: u64, command: &[u8]) -> Input<qlab_unreplicated::Never> {
-    Input::Request { ticket: Ticket(ticket), request: Request::Write(batch(ticket, command)) }
+    Input::Request {
+        ticket: Ticket(ticket),
+        request: Request::Write(batch(ticket, command)),
+        proof: Bytes::new(),
+    }
 }
 
 fn batch(session: u64, command: &[u8]) -> Batch {
@@ -70,7 +74,7 @@ fn requests_of_a_burst_share_an_entry_that_is_executed_when_durable() {
     server.step(NOW, Input::Durable(Lsn(1)), &mut effects);
     server.step(
         NOW,
-        Input::Request { ticket: Ticket(5), request: Request::Read(batch.clone()) },
+        Input::Request { ticket: Ticket(5), request: Request::Read(batch.clone()), proof: Bytes::new() },
         &mut effects,
     );
     server.step(NOW, Input::Durable(Lsn(2)), &mut effects);
@@ -84,7 +88,7 @@ fn a_single_request_is_shared_and_not_copied() {
     let (mut server, mut effects) = server(&Config::default());
     let batch = batch(1, b"x");
     let request = Request::Write(batch.clone());
-    server.step(NOW, Input::Request { ticket: Ticket(1), request }, &mut effects);
+    server.step(NOW, Input::Request { ticket: Ticket(1), request, proof: Bytes::new() }, &mut effects);
     server.flush(NOW, &mut effects);
     let Some((_, Record::Append { batch: persisted, .. })) = effects.records().next() else { panic!() };
     assert_eq!(persisted.bytes().as_ptr(), batch.bytes().as_ptr());

@@ -1,11 +1,10 @@
 //! Raft's laws, each in a file of its own, over one memory of what everybody's disk holds.
 //!
-//! R5 (state machine safety) is G5. R10 is about changes of the configuration, which this Raft does not have.
+//! R5 (state machine safety) is G5; R13 and R14 (reads) are `fresh_reads`. R10 is about changes of the configuration, which this Raft does not have.
 
 mod ledger;
 mod r11_vote_once;
 mod r12_match_index;
-mod r13_read_index;
 mod r16_no_committed_truncated;
 mod r1_election_safety;
 mod r2_leader_append_only;
@@ -18,6 +17,7 @@ mod r8_monotonic;
 use qlab_kernel::{Lsn, NodeId, SessionId};
 use qlab_raft::{Raft, Record};
 
+use super::fresh_reads::FreshReads;
 use super::{Glimpse, Laws, Verdict};
 
 /// All of them.
@@ -29,7 +29,7 @@ pub struct RaftLaws {
     leading: r2_leader_append_only::Leading,
     entries: r3_log_matching::Entries,
     votes: r11_vote_once::Votes,
-    reads: r13_read_index::Reads,
+    reads: FreshReads,
     progress: r8_monotonic::Progress,
 }
 
@@ -44,7 +44,7 @@ impl RaftLaws {
             leading: r2_leader_append_only::Leading::default(),
             entries: r3_log_matching::Entries::default(),
             votes: r11_vote_once::Votes::default(),
-            reads: r13_read_index::Reads::default(),
+            reads: FreshReads::new("R13 read index"),
             progress: r8_monotonic::Progress::default(),
         }
     }

@@ -6,6 +6,7 @@ mod view;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use qlab_journal::FaultDisk;
 use qlab_kernel::client::answers;
 use qlab_kernel::{Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
@@ -160,7 +161,7 @@ impl<S: Actor> Stage<S> {
             self.laws.queried(session, 1);
         }
         self.answered = Answered::Not;
-        self.burst(node, vec![Input::Request { ticket: Ticket(client), request }])
+        self.burst(node, vec![Input::Request { ticket: Ticket(client), request, proof: Bytes::new() }])
     }
 
     /// Tells a replica to hand leadership over.
@@ -264,6 +265,7 @@ fn journal(error: &qlab_journal::JournalError) -> Trouble {
 fn told(node: NodeId, event: &Event) -> String {
     match event {
         Event::Elected(term) => format!("{node} leads in term {term}"),
+        Event::ViewEntered(view) => format!("{node} enters view {view}"),
         Event::Deposed(term) => format!("{node} leads no longer in term {term}"),
         Event::Campaigned(term) => format!("{node} campaigns in term {term}"),
         Event::Truncated(index) => format!("{node} drops its log from {index} on"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use qlab_journal::JournalError;
 use qlab_kernel::{Effects, Event, Input, NodeId, NodeSet, Outgoing, Request, Seat, Ticket, Time};
 use rand::RngExt;
@@ -87,7 +88,7 @@ impl<S: Subject> World<'_, S> {
     pub(super) fn request(&mut self, process: usize, client: ClientNumber, request: Request) {
         if self.processes[process].running.is_some() {
             self.outcome.messages += 1;
-            self.give(process, Input::Request { ticket: Ticket(client), request });
+            self.give(process, Input::Request { ticket: Ticket(client), request, proof: Bytes::new() });
         }
     }
 

@@ -305,7 +305,14 @@ impl World {
         let mut builder = BatchBuilder::new();
         builder.begin(SessionId(number), Sequence(1), Sequence(1));
         builder.push_bytes(&vec![7; bytes]);
-        self.give(id, Input::Request { ticket: Ticket(number), request: Request::Write(builder.finish()) });
+        self.give(
+            id,
+            Input::Request {
+                ticket: Ticket(number),
+                request: Request::Write(builder.finish()),
+                proof: Bytes::new(),
+            },
+        );
         number
     }
 
@@ -315,7 +322,10 @@ impl World {
         // What any client may have been told of before this read.
         let known = self.committed.keys().next_back().copied().unwrap_or_default();
         self.reads.insert(ticket, known);
-        self.give(id, Input::Request { ticket, request: Request::Read(Batch::default()) });
+        self.give(
+            id,
+            Input::Request { ticket, request: Request::Read(Batch::default()), proof: Bytes::new() },
+        );
     }
 
     /// Makes everything written durable, or a part of it.
@@ -382,7 +392,7 @@ impl World {
             Event::Installed(_) => self.installed += 1,
             Event::Compacted(_) => self.compacted += 1,
             Event::Misbehaved(_) => self.misbehaved += 1,
-            Event::Deposed(_) | Event::Campaigned(_) | Event::Truncated(_) => {}
+            Event::Deposed(_) | Event::ViewEntered(_) | Event::Campaigned(_) | Event::Truncated(_) => {}
         }
     }
 
