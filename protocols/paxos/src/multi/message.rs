@@ -1,7 +1,7 @@
 //! What Multi-Paxos replicas say to each other.
 
 use qlab_kernel::snapshot::Chunk;
-use qlab_kernel::{Batch, Index, Lane, NodeId, Reader, Sink, Wire, WireError};
+use qlab_kernel::{Batch, Index, Lane, NodeId, Reader, Sink, Wire, WireError, mutant};
 
 use crate::Ballot;
 
@@ -177,7 +177,10 @@ impl Message {
     /// Whether it can have come from `from`, going to `to`: proposers speak in ballots of their own, indices and rounds have
     /// room to grow, and runs are in order.
     pub(crate) fn is_sound(&self, from: NodeId, to: NodeId) -> bool {
-        let of = |ballot: Ballot, node| ballot.node == node && ballot.is_proposable();
+        let is_of = |ballot: Ballot, node| {
+            mutant!(ballot.node == node, "multi-paxos: ballots do not name their proposer", true)
+        };
+        let of = |ballot: Ballot, node| is_of(ballot, node) && ballot.is_proposable();
         let exists = |index: Index| index.0 <= SLOTS_MAX;
         let is_slot = |index: Index| index.0 > 0 && exists(index);
         match self {
