@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use qlab_kernel::Protocol;
+use qlab_kernel::{NodeId, Protocol};
 use qlab_paxos::{MultiPaxos, multi};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
+use crate::byzantine::Byzantine;
 use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
@@ -17,6 +18,9 @@ use crate::laws::{Laws, NoLaws};
 pub trait Subject: Protocol {
     /// The laws of its own, beside those of every system.
     type Laws: Laws<Self>;
+
+    /// Whether it survives replicas that lie: then worlds have some.
+    const SURVIVES_LIARS: bool = false;
 
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
@@ -36,6 +40,21 @@ pub trait Subject: Protocol {
     /// How many replicas a world of `drawn` has.
     fn nodes(drawn: usize) -> usize {
         drawn
+    }
+
+    /// How many of so many replicas may be lost for good, or lie if this system survives liars.
+    fn faulty_max(nodes: usize) -> usize {
+        (nodes - 1) / 2
+    }
+
+    /// One of the ways in which this replica can lie; `None` where replicas believe each other, and no world has liars.
+    fn liar(
+        _node: NodeId,
+        _nodes: usize,
+        _config: &Self::Config,
+        _chance: &mut Pcg32,
+    ) -> Option<Box<dyn Byzantine<Self>>> {
+        None
     }
 }
 
