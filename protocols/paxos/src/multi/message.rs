@@ -429,7 +429,7 @@ mod tests {
 
     fn ballot() -> impl Strategy<Value = Ballot> {
         (any::<u64>(), any::<u16>())
-            .prop_map(|(round, node)| Ballot { round: Term(round), node: NodeId(node) })
+            .prop_map(|(round, node)| Ballot { round: Term(round), node: NodeId(node), incarnation: 0 })
     }
 
     fn run() -> impl Strategy<Value = Run> {
