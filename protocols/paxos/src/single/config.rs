@@ -76,7 +76,7 @@ impl Config {
     /// The longest that a proposer waits after so many rejections, at least one, in a row.
     #[must_use]
     pub fn back_off_max(&self, rejections: u32) -> Duration {
-        self.back_off * (1 << rejections.clamp(1, DOUBLINGS_MAX + 1) - 1)
+        self.back_off * (1 << (rejections.clamp(1, DOUBLINGS_MAX + 1) - 1))
     }
 
     /// Checks the ranges.

@@ -12,27 +12,37 @@ const MESSAGE_BYTES: usize = 256 << 10;
 /// Steps on their way out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
-    /// For every peer: what may leave at once, and what waits for the records of this burst.
-    peers: Vec<(NodeId, Vec<(Bytes, Step)>, Vec<(Bytes, Step)>)>,
+    peers: Vec<ToPeer>,
+}
+
+/// Steps on their way to one peer.
+#[derive(Clone, Debug)]
+struct ToPeer {
+    peer: NodeId,
+    /// What may leave at once.
+    early: Vec<(Bytes, Step)>,
+    /// What waits for the records of this burst.
+    gated: Vec<(Bytes, Step)>,
 }
 
 impl Outbox {
     pub(crate) fn new(peers: NodeSet) -> Self {
-        Self { peers: peers.iter().map(|peer| (peer, Vec::new(), Vec::new())).collect() }
+        let to_peer = |peer| ToPeer { peer, early: Vec::new(), gated: Vec::new() };
+        Self { peers: peers.iter().map(to_peer).collect() }
     }
 
     /// Whoever calls this says why it is safe.
     pub(crate) fn early(&mut self, to: NodeId, key: Bytes, step: Step) {
-        self.lanes(to).0.push((key, step));
+        self.to(to).early.push((key, step));
     }
 
     pub(crate) fn gated(&mut self, to: NodeId, key: Bytes, step: Step) {
-        self.lanes(to).1.push((key, step));
+        self.to(to).gated.push((key, step));
     }
 
     /// Hands everything over. Nothing is early before the record of this life is durable.
     pub(crate) fn emit(&mut self, is_life_durable: bool, effects: &mut Effects<Paxos>) {
-        for (peer, early, gated) in &mut self.peers {
+        for ToPeer { peer, early, gated } in &mut self.peers {
             for message in messages(early) {
                 if is_life_durable {
                     effects.send_early(*peer, message);
@@ -44,10 +54,8 @@ impl Outbox {
         }
     }
 
-    fn lanes(&mut self, to: NodeId) -> (&mut Vec<(Bytes, Step)>, &mut Vec<(Bytes, Step)>) {
-        let peer = self.peers.iter_mut().find(|(peer, _, _)| *peer == to);
-        let (_, early, gated) = peer.expect("only peers are spoken to");
-        (early, gated)
+    fn to(&mut self, to: NodeId) -> &mut ToPeer {
+        self.peers.iter_mut().find(|to_peer| to_peer.peer == to).expect("only peers are spoken to")
     }
 }
 

@@ -4,7 +4,7 @@
 use qlab_kernel::{Effects, NodeId, NodeSet, Time, mutant};
 use rand::RngExt;
 
-use super::attempt::{Attempt, Phase};
+use super::attempt::Phase;
 use super::config::FirstBallot;
 use super::message::{Accepted, Step, Value};
 use super::registers::Place;

@@ -96,7 +96,7 @@ fn chosen(told: &[(NodeId, Option<Accepted>)], quorum: usize) -> Option<&Value> 
                 )
             })
         });
-        let quorum = mutant!(quorum, "paxos: a read takes any accepted value", 1);
-        (alike.count() >= quorum).then_some(&accepted.value)
+        let enough = mutant!(quorum, "paxos: a read takes any accepted value", 1);
+        (alike.count() >= enough).then_some(&accepted.value)
     })
 }
