@@ -9,9 +9,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use qlab_kernel::mutants;
+use qlab_paxos::Paxos;
+use qlab_paxos::single::{self, FirstBallot};
 use qlab_raft::{Config, Raft, Reads};
 use qlab_simulator::campaign::schedule;
-use qlab_simulator::{Choice, Setup, attempt};
+use qlab_simulator::{Choice, Setup, Subject, attempt};
 use rayon::prelude::*;
 
 /// Disjoint ranges of seeds that each mutant is looked for in.
@@ -19,29 +21,29 @@ const RANGES: u64 = 5;
 const RANGE_SEEDS: u64 = 1_000_000;
 
 /// A seeded bug and what it must break.
-struct Mutant {
+struct Mutant<S: Subject> {
     name: &'static str,
     /// By number: the specification's first, then others that it comes to. One of them must notice.
     laws: &'static [&'static str],
     /// What the worlds are like: the swarm, or only some faults where the swarm needs too many seeds.
     faults: &'static str,
     /// How replicas are configured there; as the seed says if `None`.
-    config: Option<fn() -> Config>,
+    config: Option<fn() -> S::Config>,
     seeds_max: u64,
 }
 
 /// A mutant that the swarm kills.
-const fn mutant(name: &'static str, laws: &'static [&'static str]) -> Mutant {
+const fn mutant<S: Subject>(name: &'static str, laws: &'static [&'static str]) -> Mutant<S> {
     Mutant { name, laws, faults: "swarm", config: None, seeds_max: 100 }
 }
 
-impl Mutant {
+impl<S: Subject> Mutant<S> {
     /// Worlds with these faults alone.
     const fn under(self, faults: &'static str) -> Self {
         Self { faults, ..self }
     }
 
-    const fn with(self, config: fn() -> Config) -> Self {
+    const fn with(self, config: fn() -> S::Config) -> Self {
         Self { config: Some(config), ..self }
     }
 
@@ -75,7 +77,7 @@ fn images() -> Config {
     Config { snapshot_log_bytes: 300, retained_log_bytes: 0, ..long_tails() }
 }
 
-const MUTANTS: &[Mutant] = &[
+const RAFT: &[Mutant<Raft>] = &[
     // Elections.
     mutant("raft: any log gets votes", &["R4"]),
     mutant("raft: a vote is told before it is durable", &["R11"]),
@@ -141,6 +143,44 @@ const MUTANTS: &[Mutant] = &[
     mutant("sessions: one that is not known is opened", &["G3"]),
 ];
 
+/// Phase 1 in every ballot, and every register written anew every now and then.
+fn prepared() -> single::Config {
+    single::Config { rewrite_log_bytes: 3_000, ..single::Config::default() }
+}
+
+/// One replica may skip phase 1; the others hear late of what that came to.
+fn promised() -> single::Config {
+    single::Config {
+        first_ballot: FirstBallot::Promised,
+        tell_interval: Duration::from_millis(100),
+        ..prepared()
+    }
+}
+
+const PAXOS: &[Mutant<Paxos>] = &[
+    mutant("paxos: a promise is told before it is durable", &["P3"]),
+    mutant("paxos: an accept is told before it is durable", &["P3"]),
+    mutant("paxos: only what is above the promise is accepted", &["L"]).with(prepared),
+    mutant("paxos: the promise does not bind", &["P3"]),
+    mutant("paxos: half of the promises are enough", &["P5"]),
+    mutant("paxos: half of the accepts are enough", &["P6"]),
+    mutant("paxos: its own value after phase 1", &["P5"]),
+    mutant("paxos: a ballot without its node", &["P4", "P5"]),
+    mutant("paxos: a restart is the same life", &["P4"])
+        .under("power-loss,disk-stall")
+        .with(prepared)
+        .within(800),
+    mutant("paxos: the first ballot is used before that is durable", &["P5", "P1"])
+        .under("power-loss,disk-stall")
+        .with(promised)
+        .within(1_500),
+    mutant("paxos: a learner mixes ballots", &["P6"]).within(800),
+    mutant("paxos: a read takes any accepted value", &["P6"]),
+    mutant("paxos: a read joins a question asked before it", &["G1"])
+        .under("delay,loss,partial")
+        .within(1_500),
+];
+
 /// Faults that bring one leader after the other, cut off from the last one's followers.
 const LEADERS_CHANGE: &str = "partition,one-way,partial,transfer";
 
@@ -157,12 +197,12 @@ impl Kill {
     }
 }
 
-impl Mutant {
+impl<S: Subject> Mutant<S> {
     fn choice(&self) -> Choice {
         self.faults.parse().expect("the names of faults")
     }
 
-    fn setup(&self) -> Setup<Raft> {
+    fn setup(&self) -> Setup<S> {
         Setup { config: self.config.map(|config| config()), ..Setup::default() }
     }
 
@@ -179,7 +219,7 @@ impl Mutant {
     }
 
     fn broken_law(&self, seed: u64) -> Option<String> {
-        let violation = attempt(&schedule::<Raft>(seed, self.choice()), &self.setup()).violation?;
+        let violation = attempt(&schedule::<S>(seed, self.choice()), &self.setup()).violation?;
         let number = violation.law.split(' ').next().expect("a law has a name");
         Some(number.to_owned())
     }
@@ -211,30 +251,44 @@ impl Mutant {
     }
 }
 
+/// What all hunts come to.
+#[derive(Default)]
+struct Report {
+    table: String,
+    complaints: Vec<String>,
+}
+
+impl Report {
+    #[expect(clippy::print_stdout, reason = "the table is what the test is for")]
+    fn hunt<S: Subject>(&mut self, mutants: &[Mutant<S>]) {
+        let only = std::env::var("MUTANTS").unwrap_or_default();
+        for mutant in mutants.iter().filter(|mutant| only.split(',').any(|only| mutant.name.contains(only))) {
+            mutants::activate(Some(mutant.name));
+            let kills = mutant.hunt();
+            mutants::activate(None);
+            let row = mutant.row(&kills);
+            println!("{row}");
+            writeln!(self.table, "{row}").expect("strings take everything");
+            self.complaints.extend(mutant.complaint(&kills));
+            let seeds: Vec<u64> = kills.iter().flatten().map(|kill| kill.seed).collect();
+            let clean = |seed: &u64| {
+                let law = mutant.broken_law(*seed)?;
+                Some(format!("{}: seed {seed} breaks {law} without it", mutant.name))
+            };
+            self.complaints.par_extend(seeds.par_iter().filter_map(clean));
+        }
+    }
+}
+
 /// One test, as the switch is the whole process's.
 #[test]
-#[expect(clippy::print_stdout, reason = "the table is what the test is for")]
 fn every_mutant_is_killed_by_a_law_named_for_it_and_without_it_the_same_worlds_are_clean() {
-    let mut table =
-        "| mutant | killed by | worlds | median seeds | most |\n|---|---|---|--:|--:|\n".to_owned();
-    let mut complaints = Vec::new();
-    let only = std::env::var("MUTANTS").unwrap_or_default();
-    for mutant in MUTANTS.iter().filter(|mutant| only.split(',').any(|only| mutant.name.contains(only))) {
-        mutants::activate(Some(mutant.name));
-        let kills = mutant.hunt();
-        mutants::activate(None);
-        let row = mutant.row(&kills);
-        println!("{row}");
-        writeln!(table, "{row}").expect("strings take everything");
-        complaints.extend(mutant.complaint(&kills));
-        let seeds: Vec<u64> = kills.iter().flatten().map(|kill| kill.seed).collect();
-        let clean = |seed: &u64| {
-            mutant.broken_law(*seed).map(|law| format!("seed {seed} breaks {law} without a mutant"))
-        };
-        complaints.par_extend(seeds.par_iter().filter_map(clean));
-    }
+    let heading = "| mutant | killed by | worlds | median seeds | most |\n|---|---|---|--:|--:|\n";
+    let mut report = Report { table: heading.to_owned(), ..Report::default() };
+    report.hunt(RAFT);
+    report.hunt(PAXOS);
     if let Ok(path) = std::env::var("MUTANTS_TABLE") {
-        std::fs::write(path, table).expect("the table's place can be written");
+        std::fs::write(path, report.table).expect("the table's place can be written");
     }
-    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert!(report.complaints.is_empty(), "{:#?}", report.complaints);
 }

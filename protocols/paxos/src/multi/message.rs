@@ -428,8 +428,11 @@ mod tests {
     use qlab_kernel::Term;
 
     fn ballot() -> impl Strategy<Value = Ballot> {
-        (any::<u64>(), any::<u16>())
-            .prop_map(|(round, node)| Ballot { round: Term(round), node: NodeId(node), incarnation: 0 })
+        (any::<u64>(), any::<u16>()).prop_map(|(round, node)| Ballot {
+            round: Term(round),
+            node: NodeId(node),
+            incarnation: 0,
+        })
     }
 
     fn run() -> impl Strategy<Value = Run> {
