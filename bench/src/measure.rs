@@ -68,7 +68,7 @@ pub fn measure(
         let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
         Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
-    let mut judgement = verdict::judge(&outcome.history);
+    let mut judgement = verdict::judge(&outcome.history, point.system.model());
     if !outcome.verified {
         judgement.doubt("not every key could be read after the load");
     }

@@ -235,7 +235,7 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         values: ValueSizes::fixed(point.value_bytes)?,
         sessions: point.connections as usize,
         window: SESSION_OUTSTANDING_MAX.into(),
-        preload: true,
+        preload: point.preloads(),
         verify: true,
         warmup: plan.warmup,
         measure: plan.measure,

@@ -65,7 +65,7 @@ fn under_load(cluster: &mut Cluster, measure: Duration, mut disturb: impl FnMut(
 
 fn expect_right(cluster: &mut Cluster, outcome: &Outcome) {
     assert!(outcome.verified, "not every key could be read after the load: {:?}", outcome.counters);
-    let judgement = verdict::judge(&outcome.history);
+    let judgement = verdict::judge(&outcome.history, qlab_checker::Model::Kv);
     assert_eq!(judgement.verdict, Verdict::Linearizable, "{}", judgement.explanation);
     let Cluster::Ours(fleet) = cluster else { unreachable!("only ours") };
     for _ in 0..200 {

@@ -46,7 +46,7 @@ pub struct Spec {
     pub window: u64,
     /// Whether every key is written once before the load.
     pub preload: bool,
-    /// Whether every key is read once after the load, so that each acknowledged write is seen or missed.
+    /// Whether every key that may have been written is read once after the load, so that each acknowledged write is seen or missed.
     pub verify: bool,
     /// Load before the measured window.
     pub warmup: Duration,
@@ -311,7 +311,7 @@ impl<T: Target> Shell<T> {
         Err(RunError::Preload { keys: spec.keys, counters })
     }
 
-    /// Reads every key once; whether all of that was answered. A stop leaves what is outstanding unknown.
+    /// Reads every key that may have been written once; whether all of that was answered. A stop leaves what is outstanding unknown.
     async fn verify(
         &mut self,
         spec: &Spec,

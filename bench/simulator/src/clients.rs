@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use qlab_checker::{ABSENT, History, Operation};
+use qlab_checker::{ABSENT, History, Model, Operation};
 use qlab_kernel::client::{Answer, AnswerBody};
+use qlab_kernel::command::TAKEN;
 use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time};
 use qlab_machines::{Command, kv};
 use rand::RngExt;
@@ -21,6 +22,8 @@ const ATTEMPTS_MAX: u32 = 12;
 const FORGETFUL_PERCENT: u32 = 5;
 /// Requests asked of anybody rather than of whoever is believed to lead, in a hundred: they find those who only believe so.
 const WANDERING_PERCENT: u32 = 25;
+/// How long clients ask for the same registers, where each takes one value for ever: then there are new ones to contend for.
+const GENERATION: Duration = Duration::from_millis(100);
 /// A value that no client wrote.
 const FOREIGN: u64 = qlab_checker::PLAIN_NUMBER_MAX;
 
@@ -70,6 +73,9 @@ pub(crate) struct Clientele {
     pub(crate) retries: u64,
     pub(crate) expired: u64,
     keys: u64,
+    model: Model,
+    /// Keys below this one were asked for.
+    keys_asked: u64,
     values: u64,
     sessions: u64,
     processes: u32,
@@ -79,18 +85,35 @@ pub(crate) struct Clientele {
 }
 
 impl Clientele {
-    pub(crate) fn new(keys: u64) -> Self {
+    pub(crate) fn new(keys: u64, model: Model) -> Self {
         Self {
             history: History::default(),
             retries: 0,
             expired: 0,
             keys,
+            model,
+            keys_asked: keys,
             values: 0,
             sessions: 0,
             processes: 0,
             attempts: 0,
             may_give_up: true,
         }
+    }
+
+    /// Keys that were or may have been asked for, from 0.
+    pub(crate) const fn keys_asked(&self) -> u64 {
+        self.keys_asked
+    }
+
+    fn key(&mut self, now: Time, chance: &mut Pcg32) -> u64 {
+        let key = chance.random_range(0..self.keys);
+        if self.model != Model::WriteOnce {
+            return key;
+        }
+        let generation = now.0 / GENERATION.as_nanos() as u64;
+        self.keys_asked = self.keys_asked.max((generation + 1) * self.keys);
+        generation * self.keys + key
     }
 
     fn session(&mut self) -> SessionId {
@@ -133,13 +156,14 @@ impl Client {
         if percent(chance, WANDERING_PERCENT) {
             self.turns_to = NodeId(chance.random_range(0..self.nodes) as u16);
         }
-        let key = chance.random_range(0..clientele.keys);
+        let key = clientele.key(now, chance);
         clientele.values += 1;
         let value = clientele.values;
         let operation = match chance.random_range(0..10) {
             _ if self.only_reads() => Operation::get(self.process, key, ABSENT),
             0..4 => Operation::get(self.process, key, ABSENT),
             4..8 => Operation::put(self.process, key, value),
+            _ if clientele.model == Model::WriteOnce => Operation::put(self.process, key, value),
             8 => Operation::cas(self.process, key, self.seen[key as usize], value),
             _ => Operation::delete(self.process, key),
         };
@@ -278,12 +302,12 @@ impl Client {
         };
         match outcome.status {
             kv::STORED | kv::DELETED | kv::SWAPPED => {
-                self.seen[operation.key as usize] = operation.value;
+                self.note_seen(operation.key, operation.value);
                 clientele.history.push(operation.during(asked.invoked.0, now.0));
             }
             // There was nothing to delete: the key is absent either way.
             kv::ABSENT => clientele.history.push(operation.during(asked.invoked.0, now.0)),
-            kv::MISMATCH => clientele.history.push(operation.failed_during(asked.invoked.0, now.0)),
+            kv::MISMATCH | TAKEN => clientele.history.push(operation.failed_during(asked.invoked.0, now.0)),
             // Whether it was ever executed is not known.
             _ => {
                 self.asked = Some(Asked { operation: Some(operation), ..asked });
@@ -303,10 +327,17 @@ impl Client {
                 (kv::FOUND, Ok(bytes)) => u64::from_le_bytes(bytes),
                 _ => FOREIGN,
             };
-            self.seen[operation.key as usize] = read;
+            self.note_seen(operation.key, read);
             clientele.history.push(Operation { value: read, ..operation }.during(asked.invoked.0, now.0));
         }
         Wish::Think
+    }
+
+    fn note_seen(&mut self, key: u64, value: u64) {
+        // Registers that are written once are not compared with: theirs are not kept.
+        if let Some(seen) = self.seen.get_mut(key as usize) {
+            *seen = value;
+        }
     }
 
     /// Whether it took effect will never be known.

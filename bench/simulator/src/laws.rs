@@ -7,6 +7,7 @@
 //! | G5 chain hash | histories that replicas applied | [`g5_chain_hash`] |
 //! | R1 … R16 | Raft | [`raft`] |
 //! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
+//! | P1 … P8 | Paxos | [`paxos`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
@@ -19,6 +20,7 @@ pub mod g1_linearizability;
 pub mod g3_exactly_once;
 pub mod g5_chain_hash;
 pub mod multi_paxos;
+pub mod paxos;
 pub mod raft;
 
 use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};

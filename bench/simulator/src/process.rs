@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use qlab_journal::{FaultDisk, Identity, Journal, JournalError, JournalOptions, MemoryDisk};
 use qlab_kernel::{
-    Commit, Effects, Event, Index, Input, Lsn, NodeId, Outgoing, Protocol, Refused, Request, Seat, SessionId,
-    Ticket, Time, Wire,
+    Commit, Effects, Event, Index, Input, Lsn, NodeId, Outgoing, Protocol, Refused, Reply, Request, Seat,
+    SessionId, Ticket, Time, Wire,
 };
-use qlab_machines::{Command, Kv, Machine as _, Service, kv};
+use qlab_machines::{Command, Kv, Machine as _, Service, answers, kv};
 
 use crate::desk::{ClientNumber, Desk};
 
@@ -29,6 +29,7 @@ pub(crate) struct Running<P: Protocol> {
     service: Service<Kv>,
     desk: Desk,
     gated: VecDeque<Outgoing<P::Message>>,
+    gated_replies: Vec<Reply>,
     /// What the core has been told is durable.
     told: Lsn,
     /// Something waits for the next commit.
@@ -135,6 +136,7 @@ impl<P: Protocol> Running<P> {
             service: Service::default(),
             desk: Desk::default(),
             gated: VecDeque::new(),
+            gated_replies: Vec::new(),
             told: last,
             uncommitted: false,
             next: Vec::new(),
@@ -247,6 +249,13 @@ impl<P: Protocol> Running<P> {
         }
     }
 
+    /// Packs the replies that wait for nothing any more. Those that wait come out with the burst that finds them durable.
+    fn answer(&mut self) {
+        let told = self.told;
+        let released: Vec<Reply> = self.gated_replies.extract_if(.., |reply| reply.after <= told).collect();
+        answers::pack(released.into_iter(), &mut self.desk);
+    }
+
     fn carry_out(&mut self, harvest: &mut Harvest<P>) -> Result<(), JournalError> {
         self.write(harvest)?;
         for outgoing in self.effects.take_sends() {
@@ -260,6 +269,8 @@ impl<P: Protocol> Running<P> {
             let done = execute(&mut self.service, &mut self.desk, &mut self.next, commit);
             harvest.done.push(done);
         }
+        self.gated_replies.extend(self.effects.take_replies());
+        self.answer();
         for Refused { ticket: Ticket(client), batch, refusal } in self.effects.take_refusals() {
             self.desk.refuse(client, &batch, refusal);
             harvest.refused += 1;

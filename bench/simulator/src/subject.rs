@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use qlab_checker::Model;
 use qlab_kernel::{NodeId, Protocol};
-use qlab_paxos::{MultiPaxos, multi};
+use qlab_paxos::single::FirstBallot;
+use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
@@ -11,6 +13,7 @@ use rand_pcg::Pcg32;
 
 use crate::byzantine::Byzantine;
 use crate::laws::multi_paxos::MultiPaxosLaws;
+use crate::laws::paxos::PaxosLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
 
@@ -21,6 +24,9 @@ pub trait Subject: Protocol {
 
     /// Whether it survives replicas that lie: then worlds have some.
     const SURVIVES_LIARS: bool = false;
+
+    /// What clients find behind each key.
+    const MODEL: Model = Model::Kv;
 
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
@@ -131,6 +137,42 @@ impl Subject for MultiPaxos {
 
     fn patience(config: &multi::Config) -> Duration {
         config.election_timeout_max * 30
+    }
+}
+
+impl Subject for Paxos {
+    type Laws = PaxosLaws;
+
+    const MODEL: Model = Model::WriteOnce;
+
+    fn config(chance: &mut Pcg32) -> single::Config {
+        let mut pick = |choices: &[u64]| choices[chance.random_range(0..choices.len())];
+        single::Config {
+            first_ballot: if pick(&[0, 1]) == 1 { FirstBallot::Promised } else { FirstBallot::Prepare },
+            retry_interval: Duration::from_millis(pick(&[20, 50, 100])),
+            back_off: Duration::from_micros(pick(&[100, 1_000, 4_000])),
+            tell_interval: Duration::from_millis(pick(&[1, 10, 100])),
+            commands_max: pick(&[1, 4, 1 << 15]) as usize,
+            rewrite_log_bytes: pick(&[300, 3_000, 1 << 20]) as usize,
+            ..single::Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, config: &single::Config) -> PaxosLaws {
+        PaxosLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(_: &single::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &single::Config) -> bool {
+        false
+    }
+
+    fn patience(_: &single::Config) -> Duration {
+        // Some fifty questions and as many pauses, the longest there are.
+        Duration::from_secs(20)
     }
 }
 

@@ -11,6 +11,7 @@ mod traffic;
 use std::time::Duration;
 
 use bytes::Bytes;
+use qlab_checker::Model;
 use qlab_journal::FaultDisk;
 use qlab_kernel::{Input, NodeId, Request, Time};
 use rand::{RngExt, SeedableRng};
@@ -168,7 +169,7 @@ impl<'a, S: Subject> World<'a, S> {
         let drawn = S::config(&mut chance);
         let config = setup.config.clone().unwrap_or(drawn);
         let nodes = schedule.nodes;
-        let mut clientele = Clientele::new(schedule.keys);
+        let mut clientele = Clientele::new(schedule.keys, S::MODEL);
         let clients =
             (0..schedule.clients as u64).map(|number| Client::new(number, nodes, &mut clientele)).collect();
         let mut world = Self {
@@ -186,7 +187,7 @@ impl<'a, S: Subject> World<'a, S> {
             clients,
             clientele,
             asking: true,
-            common: Common::default(),
+            common: Common::new(S::MODEL == Model::Kv),
             harvest: Harvest::default(),
             outcome: Outcome::default(),
             story: Story::new(setup.tells_story),
@@ -263,7 +264,7 @@ impl<'a, S: Subject> World<'a, S> {
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }
-        g1_linearizability::judge(&self.clientele.history)
+        g1_linearizability::judge(&self.clientele.history, S::MODEL)
     }
 
     fn finish(mut self, verdict: Result<(), Violation>) -> Outcome {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-use qlab_paxos::{MultiPaxos, multi};
+use qlab_paxos::{MultiPaxos, Paxos, multi};
 use qlab_raft::Raft;
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Choice, Fault, Setup, Subject, Summary, attempt, campaign};
@@ -80,9 +80,31 @@ fn the_unreplicated_server_keeps_its_laws_in_a_swarm() {
 }
 
 #[test]
+fn paxos_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
+    let summary = swarm::<Paxos>(0..500);
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0, "{fault} never took effect");
+    }
+    let marks = [
+        "compacted its log",
+        "ended by its disk",
+        "ended within a commit",
+        "refused a damaged journal",
+        "requests asked again",
+        "requests refused",
+        "started from a journal",
+    ];
+    for mark in marks {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
+    assert!(summary.operations > 20_000, "hardly anything was served: {}", summary.operations);
+}
+
+#[test]
 fn a_calm_world_serves_everybody() {
     calm::<Raft>();
     calm::<MultiPaxos>();
+    calm::<Paxos>();
 }
 
 fn calm<S: Subject>() {
@@ -97,6 +119,7 @@ fn calm<S: Subject>() {
 fn the_same_seed_is_the_same_world() {
     same_world::<Raft>();
     same_world::<MultiPaxos>();
+    same_world::<Paxos>();
 }
 
 fn same_world<S: Subject>() {

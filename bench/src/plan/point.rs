@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use qlab_checker::Model;
 use qlab_report::Durability;
 
 use super::{Load, Rate, Scalar, Schedule};
@@ -59,13 +60,15 @@ pub enum System {
     Raft,
     /// Multi-Paxos.
     MultiPaxos,
+    /// Paxos: registers that are written once.
+    Paxos,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 4] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Etcd];
+    pub const ALL: [Self; 5] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -73,8 +76,14 @@ impl System {
             Self::Unreplicated => "unreplicated",
             Self::Raft => "raft",
             Self::MultiPaxos => "multi-paxos",
+            Self::Paxos => "paxos",
             Self::Etcd => "etcd",
         }
+    }
+
+    /// What is behind each key.
+    pub fn model(self) -> Model {
+        if self == Self::Paxos { Model::WriteOnce } else { Model::Kv }
     }
 }
 
@@ -106,6 +115,8 @@ pub enum KeyDistribution {
     },
     /// The most recently written keys most often.
     Latest,
+    /// Each write takes the next key, without end; reads choose among the last ones.
+    Fresh,
 }
 
 impl FromStr for KeyDistribution {
@@ -117,8 +128,9 @@ impl FromStr for KeyDistribution {
         match text {
             "uniform" => Ok(Self::Uniform),
             "latest" => Ok(Self::Latest),
+            "fresh" => Ok(Self::Fresh),
             _ => skew().map(|skew| Self::Zipf { skew }).ok_or_else(|| {
-                format!("{text:?} is no distribution of keys: write uniform, latest or zipf:S with S above 0, at most {SKEW_MAX}")
+                format!("{text:?} is no distribution of keys: write uniform, latest, fresh or zipf:S with S above 0, at most {SKEW_MAX}")
             }),
         }
     }
@@ -130,6 +142,7 @@ impl fmt::Display for KeyDistribution {
             Self::Uniform => f.write_str("uniform"),
             Self::Zipf { skew } => write!(f, "zipf:{skew}"),
             Self::Latest => f.write_str("latest"),
+            Self::Fresh => f.write_str("fresh"),
         }
     }
 }
@@ -186,6 +199,18 @@ impl Point {
             switch => _ = self.switches.insert(switch.to_owned(), switch_value(value)?),
         }
         Ok(())
+    }
+
+    /// Chooses keys where the plan does not: each alike, or fresh ones where a register takes one value for ever.
+    pub(super) fn choose_keys(&mut self) {
+        if self.system == System::Paxos {
+            self.key_distribution = KeyDistribution::Fresh;
+        }
+    }
+
+    /// Whether every key is written once before the load: not where that would leave nothing to be done.
+    pub fn preloads(&self) -> bool {
+        self.system != System::Paxos && self.key_distribution != KeyDistribution::Fresh
     }
 
     /// What holds of a point once all its parameters are set.

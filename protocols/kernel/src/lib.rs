@@ -11,7 +11,8 @@
 //! | [`wire`] | the codec: little-endian, bounded, shared bytes stay shared |
 //! | [`batch`] | the unit of everything: the immutable bytes that client bursts were packed into |
 //! | [`protocol`] | the one trait, its inputs, and a replica's seat |
-//! | [`effects`] | what a replica wants done: five lanes and the durability gate |
+//! | [`effects`] | what a replica wants done: its lanes and the durability gate |
+//! | [`command`] | what clients ask of a store: the commands and their statuses |
 //! | [`intake`] | writes on their way into an entry |
 //! | [`reads`] | reads that wait until their leader is sure of itself |
 //! | [`session`] | exactly-once execution of numbered client requests |
@@ -27,6 +28,7 @@
 pub mod batch;
 pub mod chain;
 pub mod client;
+pub mod command;
 pub mod effects;
 pub mod ids;
 pub mod images;
@@ -42,7 +44,8 @@ pub mod wire;
 
 pub use batch::{Batch, BatchBuilder, BatchError, Burst};
 pub use chain::Chain;
-pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused};
+pub use command::Command;
+pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused, Reply, ReplyBody};
 pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
 pub use images::Images;
 pub use intake::Intake;

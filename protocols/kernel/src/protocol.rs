@@ -45,6 +45,11 @@ pub trait Protocol: Sized {
     /// The replica that clients should turn to, if this one knows.
     fn leader(&self) -> Option<NodeId>;
 
+    /// What this replica has counted since its start that only its protocol has, by name: for reports, never for others.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Panics if an invariant of this replica alone is broken.
     fn check(&self);
 }

@@ -12,7 +12,7 @@ use qlab_journal::{
     Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
-use qlab_paxos::MultiPaxos;
+use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -58,6 +58,7 @@ fn start(path: &Path) -> anyhow::Result<()> {
                 let options = systems::multi_paxos(&config.options, config.replicas.len())?;
                 serve::<MultiPaxos>(&config, options).await
             }
+            Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?).await,
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
     })
@@ -132,6 +133,7 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
         link,
         orders,
         gated: VecDeque::new(),
+        gated_replies: Vec::new(),
         durable: last,
         pressure: Pressure::Room,
         counts: Status::default(),

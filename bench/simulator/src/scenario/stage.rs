@@ -7,6 +7,7 @@ mod view;
 use std::time::Duration;
 
 use bytes::Bytes;
+use qlab_checker::Model;
 use qlab_journal::FaultDisk;
 use qlab_kernel::client::answers;
 use qlab_kernel::{Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
@@ -78,7 +79,7 @@ impl<S: Actor> Stage<S> {
             flight: Flight::default(),
             clients: Clients::default(),
             answered: Answered::Not,
-            common: Common::default(),
+            common: Common::new(S::MODEL == Model::Kv),
             printed: Vec::new(),
         };
         for log in given {
@@ -199,7 +200,7 @@ impl<S: Actor> Stage<S> {
         }
         if !harvest.answers.is_empty() {
             self.answered = self.clients.last();
-            g1_linearizability::judge(&self.clients.history())?;
+            g1_linearizability::judge(&self.clients.history(), S::MODEL)?;
         }
         Ok(())
     }
