@@ -93,9 +93,9 @@ impl Clientele {
         }
     }
 
-    fn session(&mut self) -> SessionId {
+    fn session(&mut self, client: ClientNumber) -> SessionId {
         self.sessions += 1;
-        SessionId(self.sessions)
+        SessionId::owned(client as u16, self.sessions)
     }
 
     fn process(&mut self) -> u32 {
@@ -109,7 +109,7 @@ impl Client {
         Self {
             number,
             nodes,
-            session: clientele.session(),
+            session: clientele.session(number),
             is_open: false,
             next: Sequence(1),
             asked: None,
@@ -332,7 +332,7 @@ impl Client {
     }
 
     fn renew(&mut self, clientele: &mut Clientele) {
-        self.session = clientele.session();
+        self.session = clientele.session(self.number);
         self.is_open = false;
         self.next = Sequence(1);
     }

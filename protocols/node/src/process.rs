@@ -113,7 +113,7 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
     let records = decode::<P>(records)?;
     let core = P::recover(seat, &options, clock::now(), records.into_iter(), &mut effects);
     let (journal, durable) = run_journal(journal, last)?;
-    let mut clients = Clients::new(endpoint.clone());
+    let mut clients = Clients::new(endpoint.clone(), P::EVERY_REPLICA_ANSWERS);
     let mut state = State::default();
     for commit in effects.take_commits() {
         state.execute(commit, &mut clients).context("the recovered state cannot be restored")?;

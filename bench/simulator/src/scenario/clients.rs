@@ -7,12 +7,12 @@ use qlab_machines::{Command, kv};
 
 use super::command::{Answered, GivenLog};
 
-/// The sessions of given entries; those of clients are far below.
-const GIVEN_SESSIONS: u64 = 1 << 63;
+/// Whose sessions those of given entries are: nobody's who asks.
+const GIVEN: u16 = u16::MAX;
 
 /// An entry of a log that is given: it writes its term under its index, in a session of its own.
 pub(crate) fn given_entry(index: u64, term: u64) -> Batch {
-    write(SessionId(GIVEN_SESSIONS | index << 32 | term), &index.to_string(), &term.to_string())
+    write(SessionId::owned(GIVEN, index << 32 | term), &index.to_string(), &term.to_string())
 }
 
 /// All clients of a story.
@@ -47,7 +47,7 @@ impl Clients {
     pub(crate) fn ask(&mut self, key: &str, value: Option<&str>) -> (Ticket, SessionId, Request) {
         let at_ns = self.tick();
         let number = self.asked.len() as u64;
-        let session = SessionId(number + 1);
+        let session = SessionId::owned(number as u16, 1);
         let request = match value {
             Some(value) => Request::Write(write(session, key, value)),
             None => Request::Read(read(session, key)),
