@@ -97,11 +97,6 @@ impl Votes {
         self.leader = None;
     }
 
-    /// Takes somebody for the leader until `matching` replicas name another.
-    pub const fn believe_in(&mut self, leader: NodeId) {
-        self.leader = Some(leader);
-    }
-
     fn ring(&mut self, session: SessionId) -> &mut Ring {
         if !self.sessions.contains_key(&session) {
             if self.begun.len() == VOTED_SESSIONS_MAX
