@@ -76,7 +76,7 @@ mod view_change;
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-use qlab_kernel::{Effects, Event, Index, Input, Intake, Lsn, NodeId, Protocol, Seat, Term, Time};
+use qlab_kernel::{Effects, Event, Index, Input, Intake, KeyUses, Lsn, NodeId, Protocol, Seat, Term, Time};
 
 pub use config::{Config, ConfigError};
 pub use keys::{Authentication, Keyring, Prover};
@@ -168,6 +168,7 @@ impl Work {
 
 impl Protocol for Pbft {
     const NAME: &'static str = "pbft";
+    const EVERY_REPLICA_ANSWERS: bool = true;
     type Config = Config;
     type Message = Message;
     type Record = Record;
@@ -211,6 +212,14 @@ impl Protocol for Pbft {
 
     fn leader(&self) -> Option<NodeId> {
         self.active.then(|| self.quorum.primary(self.view))
+    }
+
+    fn key_uses(&self) -> KeyUses {
+        KeyUses {
+            signed: self.work.signed(),
+            verified: self.work.verified(),
+            proofs: self.work.proofs(),
+        }
     }
 
     fn check(&self) {
