@@ -17,6 +17,7 @@ use crate::keys::Digest;
 use crate::message::{PrePrepare, StableCheckpoint, ViewChange};
 use crate::quorum::Quorum;
 use crate::record::Record;
+use crate::request::Requests;
 use crate::slots::{Accepted, Slots};
 use crate::standing::Standing;
 use crate::timers::Impatience;
@@ -126,6 +127,10 @@ impl Found {
             Record::Prepared(prepared) => {
                 if prepared.seq > self.slots.base() {
                     let slot = self.slots.at(prepared.seq);
+                    if prepared.digest == *Requests::null().digest() {
+                        // Its requests need no record.
+                        slot.keep_body(Requests::null());
+                    }
                     slot.prepared = Some((prepared, lsn));
                     slot.recorded(lsn);
                 }
