@@ -215,11 +215,7 @@ impl Protocol for Pbft {
     }
 
     fn key_uses(&self) -> KeyUses {
-        KeyUses {
-            signed: self.work.signed(),
-            verified: self.work.verified(),
-            proofs: self.work.proofs(),
-        }
+        KeyUses { signed: self.work.signed(), verified: self.work.verified(), proofs: self.work.proofs() }
     }
 
     fn check(&self) {
