@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use qlab_checker::Model;
-use qlab_kernel::{NodeId, Protocol};
+use qlab_kernel::{NodeId, Protocol, Request};
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
@@ -61,6 +62,16 @@ pub trait Subject: Protocol {
         _chance: &mut Pcg32,
     ) -> Option<Box<dyn Byzantine<Self>>> {
         None
+    }
+
+    /// How many of so many replicas must say the same before a client believes it.
+    fn matching(_nodes: usize) -> usize {
+        1
+    }
+
+    /// What proves to replicas that the client of this number asks.
+    fn proof(_config: &Self::Config, _client: u16, _request: &Request) -> Bytes {
+        Bytes::new()
     }
 }
 
