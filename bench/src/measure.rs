@@ -230,6 +230,8 @@ fn difference(before: &[Used], after: &[Used]) -> Vec<Used> {
         syncs: grown(before.syncs, after.syncs),
         messages: grown(before.messages, after.messages),
         bytes: grown(before.bytes, after.bytes),
+        decisions: grown(before.decisions, after.decisions),
+        round_trips: grown(before.round_trips, after.round_trips),
     });
     differences.collect()
 }
