@@ -1,5 +1,6 @@
 //! Crashes, losses, traitors and clients that lie.
 
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod world;
 
 use std::time::Duration;
