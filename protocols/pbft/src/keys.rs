@@ -94,7 +94,7 @@ pub struct Keyring(Arc<Scheme>);
 enum Scheme {
     Ed25519 {
         me: NodeId,
-        secret: SigningKey,
+        secret: Box<SigningKey>,
         replicas: Vec<VerificationKey>,
         clients: Vec<(VerificationKey, [u8; 32])>,
     },
@@ -135,7 +135,7 @@ impl Keyring {
         let clients = clients.iter().enumerate();
         Ok(Self(Arc::new(Scheme::Ed25519 {
             me,
-            secret: SigningKey::from_bytes(secret),
+            secret: Box::new(SigningKey::from_bytes(secret)),
             replicas: replicas
                 .map(|(place, bytes)| key("replica", place, bytes))
                 .collect::<Result<_, _>>()?,
