@@ -45,7 +45,7 @@ pub(crate) fn recover(
     let active = vote.is_none();
     // Only what was said early can be forgotten, and that was said where the view was active.
     let silent = restarts && active;
-    let silent = mutant!(silent, "pbft: a restart forgets that it must keep silent", false);
+    mutant!("pbft: a restart forgets that it must keep silent", silent = false);
     let silent_until = if silent { Index(stable.seq.0 + config.log_window as u64) } else { Index::ZERO };
     let executed = newest.map_or(Index::ZERO, |image| image.index);
     let mut pbft = Pbft {

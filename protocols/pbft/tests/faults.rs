@@ -1,5 +1,6 @@
 //! Crashes, losses, traitors and clients that lie.
 
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod world;
 
 use std::time::Duration;
@@ -299,7 +300,7 @@ fn lossy(percent: u8, cut: u16) -> world::Network {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_lost_and_whoever_crashes_all_execute_the_same_and_go_on_after(
