@@ -281,7 +281,7 @@ impl World {
             }
         }
         assert!(accepted.values().all(|(_, values)| values.len() == 1), "P4: two values in one ballot");
-        let quorums = accepted.into_values().filter(|(nodes, _)| nodes.len() >= REPLICAS / 2 + 1);
+        let quorums = accepted.into_values().filter(|(nodes, _)| nodes.len() > REPLICAS / 2);
         quorums.flat_map(|(_, values)| values).collect()
     }
 }
