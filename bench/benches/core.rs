@@ -3,8 +3,10 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use qlab_kernel::{Batch, BatchBuilder, Input, Protocol, Request, Sequence, SessionId, Ticket};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use qlab_kernel::{Batch, BatchBuilder, Command, Input, Protocol, Request, Sequence, SessionId, Ticket};
+use qlab_paxos::Paxos;
+use qlab_paxos::single::{self, FirstBallot};
 use qlab_raft::Raft;
 use qlab_simulator::Pump;
 
@@ -51,9 +53,56 @@ fn commits<P: Protocol>(criterion: &mut Criterion, config: &P::Config, nodes: us
     group.finish();
 }
 
+/// A put on a key of its own in each request.
+fn claims(count: u64) -> Vec<Batch> {
+    let mut builder = BatchBuilder::new();
+    (1..=count)
+        .map(|sequence| {
+            builder.begin(SessionId(1), Sequence(sequence), Sequence(1));
+            let (key, value) = (sequence.to_le_bytes(), [7; COMMAND_BYTES]);
+            let put = Command::Put { key: &key, value: &value };
+            let mut bytes = Vec::with_capacity(put.encoded_len());
+            put.encode(&mut bytes);
+            builder.push_bytes(&bytes);
+            builder.finish()
+        })
+        .collect()
+}
+
+/// Each round on a cluster of its own: a register is decided once.
+fn decisions(criterion: &mut Criterion, name: &str, config: &single::Config) {
+    let mut group = criterion.benchmark_group(format!("decisions/{name}"));
+    for burst in BURSTS {
+        let requests = claims(burst);
+        group.throughput(Throughput::Elements(burst));
+        group.bench_function(BenchmarkId::from_parameter(burst), |bencher| {
+            let cluster = || Pump::<Paxos>::new(3, config);
+            let decide = |mut pump: Pump<Paxos>| {
+                let node = pump.leader();
+                for batch in &requests {
+                    let (ticket, request) = (Ticket(1), Request::Write(batch.clone()));
+                    pump.give(node, Input::Request { ticket, request, proof: Bytes::new() });
+                }
+                pump.settle();
+                assert_eq!(black_box(pump.replies(node)), burst, "not everything was decided");
+                pump
+            };
+            bencher.iter_batched(cluster, decide, BatchSize::LargeInput);
+        });
+    }
+    group.finish();
+}
+
+fn paxos(criterion: &mut Criterion) {
+    let config = single::Config::default();
+    decisions(criterion, Paxos::NAME, &config);
+    let promised = single::Config { first_ballot: FirstBallot::Promised, ..config };
+    decisions(criterion, "paxos-promised", &promised);
+}
+
 fn raft(criterion: &mut Criterion) {
     commits::<Raft>(criterion, &qlab_raft::Config::default(), 3);
 }
 
-criterion_group!(benches, raft);
+criterion_group!(benches, raft, paxos);
 criterion_main!(benches);

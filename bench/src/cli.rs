@@ -114,7 +114,7 @@ pub struct RunArgs {
     /// Keys that the load touches [default: 10000].
     #[arg(long, value_name = "N")]
     pub keys: Option<i64>,
-    /// uniform, latest or zipf:S [default: uniform].
+    /// uniform, latest, fresh or zipf:S [default: uniform; fresh for paxos, whose registers take one value for ever].
     #[arg(long, value_name = "HOW")]
     pub key_distribution: Option<String>,
     /// How requests arrive; see below [default: closed:64].
