@@ -15,7 +15,8 @@ pub(crate) fn check(pbft: &Pbft) {
         stable.0 == 0 || pbft.checkpoints.images.contains_key(&stable),
         "the stable image {stable} is lost"
     );
-    for (seq, slot) in pbft.slots.after(base) {
+    // What is executed was looked at when it was not, and hardly changes any more; there may be thousands of such entries.
+    for (seq, slot) in pbft.slots.after(executed) {
         if let Some((prepared, _)) = &slot.prepared {
             assert_eq!(prepared.seq, seq, "a certificate lies in another's place");
             assert!(prepared.view <= pbft.view, "entry {seq} is prepared in a view to come");
