@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use qlab_kernel::Protocol;
+use bytes::Bytes;
+use qlab_kernel::{Protocol, Request};
 use qlab_paxos::{MultiPaxos, multi};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
@@ -36,6 +37,18 @@ pub trait Subject: Protocol {
     /// How many replicas a world of `drawn` has.
     fn nodes(drawn: usize) -> usize {
         drawn
+    }
+
+    /// How many of `nodes` replicas must say the same before a client believes it.
+    fn matching(nodes: usize) -> usize {
+        let _ = nodes;
+        1
+    }
+
+    /// What proves to replicas that the client of this number asks.
+    fn proof(config: &Self::Config, client: u16, request: &Request) -> Bytes {
+        let _ = (config, client, request);
+        Bytes::new()
     }
 }
 

@@ -49,7 +49,7 @@ pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
 pub use images::Images;
 pub use intake::Intake;
 pub use node_set::NodeSet;
-pub use protocol::{Input, Message, Protocol, Request, Seat};
+pub use protocol::{Input, KeyUses, Message, Protocol, Request, Seat};
 pub use reads::WaitingReads;
 pub use session::{Outcome, Sessions};
 pub use snapshot::Snapshot;

@@ -48,8 +48,24 @@ pub trait Protocol: Sized {
     /// The replica that clients should turn to, if this one knows.
     fn leader(&self) -> Option<NodeId>;
 
+    /// How often it has used keys since it started; never where replicas believe each other.
+    fn key_uses(&self) -> KeyUses {
+        KeyUses::default()
+    }
+
     /// Panics if an invariant of this replica alone is broken.
     fn check(&self);
+}
+
+/// What a Byzantine system's replica has computed because nobody is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUses {
+    /// Signatures made.
+    pub signed: u64,
+    /// Signatures verified, alone or in batches.
+    pub verified: u64,
+    /// Clients' proofs checked, each by itself.
+    pub proofs: u64,
 }
 
 /// What replicas say to each other: small; bulk travels as a shared [`Batch`] or [`Bytes`] within.

@@ -279,6 +279,7 @@ impl<P: Protocol> Host<P> {
     fn status(&self) -> Status {
         let chain = self.state.chain();
         let usage = usage();
+        let key_uses = self.core.key_uses();
         Status {
             node: self.endpoint.node().0,
             leader: self.core.leader().map(|node| node.0),
@@ -290,6 +291,9 @@ impl<P: Protocol> Host<P> {
             entries: self.state.entries,
             queries: self.state.queries,
             images: self.state.images,
+            signatures_made: key_uses.signed,
+            signatures_verified: key_uses.verified,
+            proofs_checked: key_uses.proofs,
             journal: journal_status(&self.journal_counters),
             transport: self.endpoint.counts(),
             ..self.counts.clone()

@@ -13,6 +13,7 @@ use qlab_journal::{
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
 use qlab_paxos::MultiPaxos;
+use qlab_pbft::Pbft;
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::control::{Order, Report, Status, report};
 use crate::host::{self, Host};
 use crate::state::State;
-use crate::{clock, systems};
+use crate::{clock, keys, systems};
 
 /// Orders that may wait for the replica.
 const ORDERS_MAX: usize = 64;
@@ -57,6 +58,10 @@ fn start(path: &Path) -> anyhow::Result<()> {
             MultiPaxos::NAME => {
                 let options = systems::multi_paxos(&config.options, config.replicas.len())?;
                 serve::<MultiPaxos>(&config, options).await
+            }
+            Pbft::NAME => {
+                let keys = keys::keyring(&config, &Identity::load(&config.identity)?)?;
+                serve::<Pbft>(&config, systems::pbft(&config.options, config.replicas.len(), keys)?).await
             }
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
