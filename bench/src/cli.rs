@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// System under test; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(System::ALL.map(System::name)))]
     pub system: Vec<String>,
-    /// Replicas, 1 to 63; the unreplicated server always has one.
+    /// Replicas, 1 to 63 [default: 3, of pbft 4]; the unreplicated server always has one.
     #[arg(long, value_name = "N")]
     pub replicas: Option<i64>,
     /// What a write has survived when it is acknowledged: loss of power, the end of the process, nothing.
@@ -355,7 +355,7 @@ mod tests {
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let system = refusal("qlab run --system rafft");
         assert!(
-            system.contains("'rafft'") && system.contains("unreplicated, raft, multi-paxos, etcd"),
+            system.contains("'rafft'") && system.contains("unreplicated, raft, multi-paxos, pbft, etcd"),
             "{system}"
         );
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));

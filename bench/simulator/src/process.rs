@@ -133,7 +133,7 @@ impl<P: Protocol> Running<P> {
             effects,
             journal,
             service: Service::default(),
-            desk: Desk::default(),
+            desk: Desk::new(P::EVERY_REPLICA_ANSWERS),
             gated: VecDeque::new(),
             told: last,
             uncommitted: false,
@@ -236,6 +236,10 @@ impl<P: Protocol> Running<P> {
 
     fn take_in(&mut self, now: Time, input: Input<P::Message>) {
         if let Input::Request { ticket, request: Request::Write(batch) | Request::Read(batch), .. } = &input {
+            if !batch.belongs_to(ticket.0 as usize) {
+                // As a host does: nobody speaks in another's session.
+                return;
+            }
             self.desk.note(ticket.0, batch);
         }
         self.core.step(now, input, &mut self.effects);

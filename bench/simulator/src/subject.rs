@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use qlab_kernel::{NodeId, Protocol};
+use bytes::Bytes;
+use qlab_kernel::{NodeId, Protocol, Request};
 use qlab_paxos::{MultiPaxos, multi};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
@@ -55,6 +56,18 @@ pub trait Subject: Protocol {
         _chance: &mut Pcg32,
     ) -> Option<Box<dyn Byzantine<Self>>> {
         None
+    }
+
+    /// How many of `nodes` replicas must say the same before a client believes it.
+    fn matching(nodes: usize) -> usize {
+        let _ = nodes;
+        1
+    }
+
+    /// What proves to replicas that the client of this number asks.
+    fn proof(config: &Self::Config, client: u16, request: &Request) -> Bytes {
+        let _ = (config, client, request);
+        Bytes::new()
     }
 }
 

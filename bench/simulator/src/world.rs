@@ -111,6 +111,8 @@ pub(crate) struct World<'a, S: Subject> {
     common: Common,
     laws: S::Laws,
     harvest: Harvest<S>,
+    /// What a client believes of a frame.
+    believed: Vec<Bytes>,
     pub(crate) outcome: Outcome,
     pub(crate) story: Story,
 }
@@ -142,8 +144,8 @@ pub(crate) struct Process<S: Subject> {
 /// What happens at a moment.
 pub(crate) enum Happening<M> {
     Arrive { process: usize, from: NodeId, message: M },
-    Request { process: usize, client: ClientNumber, request: Request },
-    Answer { client: ClientNumber, frame: Bytes },
+    Request { process: usize, client: ClientNumber, request: Request, proof: Bytes },
+    Answer { client: ClientNumber, from: NodeId, frame: Bytes },
     Wake { process: usize },
     Alarm { process: usize, starts: u64 },
     Sync { process: usize, starts: u64 },
@@ -169,8 +171,9 @@ impl<'a, S: Subject> World<'a, S> {
         let config = setup.config.clone().unwrap_or(drawn);
         let nodes = schedule.nodes;
         let mut clientele = Clientele::new(schedule.keys);
-        let clients =
-            (0..schedule.clients as u64).map(|number| Client::new(number, nodes, &mut clientele)).collect();
+        let clients = (0..schedule.clients as u64)
+            .map(|number| Client::new(number, nodes, S::matching(nodes), &mut clientele))
+            .collect();
         let mut world = Self {
             schedule,
             setup,
@@ -188,6 +191,7 @@ impl<'a, S: Subject> World<'a, S> {
             asking: true,
             common: Common::default(),
             harvest: Harvest::default(),
+            believed: Vec::new(),
             outcome: Outcome::default(),
             story: Story::new(setup.tells_story),
             chance,
@@ -302,8 +306,10 @@ impl<'a, S: Subject> World<'a, S> {
     fn happen(&mut self, happening: Happening<S::Message>) -> Result<(), Violation> {
         match happening {
             Happening::Arrive { process, from, message } => self.arrive(process, from, message),
-            Happening::Request { process, client, request } => self.request(process, client, request),
-            Happening::Answer { client, frame } => self.answer(client, &frame),
+            Happening::Request { process, client, request, proof } => {
+                self.request(process, client, request, proof);
+            }
+            Happening::Answer { client, from, frame } => self.answer(client, from, frame),
             Happening::Wake { process } => return self.wake(process),
             Happening::Alarm { process, starts } => self.alarm(process, starts),
             Happening::Sync { process, starts } => return self.sync(process, starts),

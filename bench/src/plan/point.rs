@@ -8,6 +8,8 @@ use super::{Load, Rate, Scalar, Schedule};
 
 /// Replicas of one system.
 const REPLICAS_MAX: i64 = 63;
+/// Until a point is settled: as many as is usual for the system.
+const REPLICAS_UNSAID: u32 = 0;
 /// Bytes of one value; the smallest holds a number that tells writes apart.
 const VALUE_BYTES: (i64, i64) = (8, 128 << 10);
 /// Unanswered requests of one connection.
@@ -59,13 +61,16 @@ pub enum System {
     Raft,
     /// Multi-Paxos.
     MultiPaxos,
+    /// PBFT, f of whose 3f + 1 replicas may do whatever they like.
+    Pbft,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 4] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Etcd];
+    pub const ALL: [Self; 5] =
+        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Pbft, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -73,7 +78,17 @@ impl System {
             Self::Unreplicated => "unreplicated",
             Self::Raft => "raft",
             Self::MultiPaxos => "multi-paxos",
+            Self::Pbft => "pbft",
             Self::Etcd => "etcd",
+        }
+    }
+
+    /// Its replicas if nobody says how many: as few as survive the failure of one.
+    const fn default_replicas(self) -> u32 {
+        match self {
+            Self::Unreplicated => 1,
+            Self::Raft | Self::MultiPaxos | Self::Etcd => 3,
+            Self::Pbft => 4,
         }
     }
 }
@@ -155,7 +170,7 @@ impl Point {
         Self {
             cell,
             system: System::Raft,
-            replicas: 3,
+            replicas: REPLICAS_UNSAID,
             durability: Durability::Fdatasync,
             value_bytes: 256,
             read_fraction: 0.0,
@@ -190,8 +205,11 @@ impl Point {
 
     /// What holds of a point once all its parameters are set.
     pub(super) fn settle(&mut self) -> Result<(), String> {
-        if self.system == System::Unreplicated {
-            self.replicas = 1;
+        if self.system == System::Unreplicated || self.replicas == REPLICAS_UNSAID {
+            self.replicas = self.system.default_replicas();
+        }
+        if self.system == System::Pbft && (self.replicas < 4 || self.replicas % 3 != 1) {
+            return Err(format!("pbft needs 3f + 1 replicas: 4, 7, 10, …, not {}", self.replicas));
         }
         let own = format!("{}.", self.system);
         self.switches.retain(|name, _| name.starts_with(&own));

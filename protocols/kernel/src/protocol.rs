@@ -16,6 +16,9 @@ use crate::{Batch, Effects, Index, Lane, Lsn, NodeId, NodeSet, Ticket, Time, Wir
 pub trait Protocol: Sized {
     /// The system's name on the command line and in tables.
     const NAME: &'static str;
+    /// Whether every replica answers every client that is connected to it, because clients believe several replicas or none.
+    /// Elsewhere a replica answers those who asked it.
+    const EVERY_REPLICA_ANSWERS: bool = false;
     /// What must be equal on all replicas.
     type Config: Clone;
     /// What replicas say to each other.
@@ -45,8 +48,24 @@ pub trait Protocol: Sized {
     /// The replica that clients should turn to, if this one knows.
     fn leader(&self) -> Option<NodeId>;
 
+    /// How often it has used keys since it started; never where replicas believe each other.
+    fn key_uses(&self) -> KeyUses {
+        KeyUses::default()
+    }
+
     /// Panics if an invariant of this replica alone is broken.
     fn check(&self);
+}
+
+/// What a Byzantine system's replica has computed because nobody is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUses {
+    /// Signatures made.
+    pub signed: u64,
+    /// Signatures verified, alone or in batches.
+    pub verified: u64,
+    /// Clients' proofs checked, each by itself.
+    pub proofs: u64,
 }
 
 /// What replicas say to each other: small; bulk travels as a shared [`Batch`] or [`Bytes`] within.

@@ -99,6 +99,12 @@ pub struct Status {
     pub misbehaved: u64,
     /// Images of the state it has made or taken over.
     pub images: u64,
+    /// Signatures it has made.
+    pub signatures_made: u64,
+    /// Signatures it has verified, alone or in batches.
+    pub signatures_verified: u64,
+    /// Clients' proofs it has checked.
+    pub proofs_checked: u64,
     /// Bursts: steps taken together with one flush.
     pub bursts: u64,
     /// What the journal has done.

@@ -175,7 +175,7 @@ impl<P: Protocol> Host<P> {
                 }
             },
             Arrival::Client { from, frame } => return self.take_request(from, frame),
-            Arrival::ClientUp { client, .. } => self.clients.arrive(client),
+            Arrival::ClientUp { client, index } => self.clients.arrive(client, index),
             Arrival::ClientDown(client) => self.clients.leave(client),
             Arrival::PeerUp(node) => tracing::info!(%node, "peer connected"),
             Arrival::PeerDown(node) => tracing::info!(%node, "peer gone"),
@@ -193,6 +193,11 @@ impl<P: Protocol> Host<P> {
             }
         };
         let (Request::Write(batch) | Request::Read(batch)) = &request;
+        if !self.clients.owns(from, batch) {
+            tracing::warn!(client = from.0, "a client asked in another's session");
+            self.endpoint.reject_client(from);
+            return None;
+        }
         let choked = matches!(request, Request::Write(_)) && self.pressure == Pressure::High;
         if choked || !self.clients.note(from, batch) {
             self.counts.refused += 1;
@@ -274,6 +279,7 @@ impl<P: Protocol> Host<P> {
     fn status(&self) -> Status {
         let chain = self.state.chain();
         let usage = usage();
+        let key_uses = self.core.key_uses();
         Status {
             node: self.endpoint.node().0,
             leader: self.core.leader().map(|node| node.0),
@@ -285,6 +291,9 @@ impl<P: Protocol> Host<P> {
             entries: self.state.entries,
             queries: self.state.queries,
             images: self.state.images,
+            signatures_made: key_uses.signed,
+            signatures_verified: key_uses.verified,
+            proofs_checked: key_uses.proofs,
             journal: journal_status(&self.journal_counters),
             transport: self.endpoint.counts(),
             ..self.counts.clone()

@@ -6,7 +6,6 @@ mod view;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use qlab_journal::FaultDisk;
 use qlab_kernel::client::answers;
 use qlab_kernel::{Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
@@ -76,7 +75,7 @@ impl<S: Actor> Stage<S> {
             config,
             replicas: (0..nodes).map(|_| replica()).collect(),
             flight: Flight::default(),
-            clients: Clients::default(),
+            clients: Clients::new(nodes, S::matching(nodes)),
             answered: Answered::Not,
             common: Common::default(),
             printed: Vec::new(),
@@ -161,7 +160,8 @@ impl<S: Actor> Stage<S> {
             self.laws.queried(session, 1);
         }
         self.answered = Answered::Not;
-        self.burst(node, vec![Input::Request { ticket: Ticket(client), request, proof: Bytes::new() }])
+        let proof = S::proof(&self.config, session.owner(), &request);
+        self.burst(node, vec![Input::Request { ticket: Ticket(client), request, proof }])
     }
 
     /// Tells a replica to hand leadership over.
@@ -191,10 +191,12 @@ impl<S: Actor> Stage<S> {
             self.flight.send(node, to, message);
         }
         for (client, frame) in &harvest.answers {
-            for answer in answers(frame) {
-                let answer = answer.expect("replicas send what can be read");
-                let says = self.clients.hear(*client, &answer);
-                self.printed.extend(says);
+            for frame in self.clients.believe(*client, node, frame) {
+                for answer in answers(&frame) {
+                    let answer = answer.expect("replicas send what can be read");
+                    let says = self.clients.hear(*client, &answer);
+                    self.printed.extend(says);
+                }
             }
         }
         if !harvest.answers.is_empty() {

@@ -89,10 +89,10 @@ impl<S: Subject> World<'_, S> {
         self.rouse(process);
     }
 
-    pub(super) fn request(&mut self, process: usize, client: ClientNumber, request: Request) {
+    pub(super) fn request(&mut self, process: usize, client: ClientNumber, request: Request, proof: Bytes) {
         if self.processes[process].running.is_some() {
             self.outcome.messages += 1;
-            self.give(process, Input::Request { ticket: Ticket(client), request, proof: Bytes::new() });
+            self.give(process, Input::Request { ticket: Ticket(client), request, proof });
         }
     }
 
@@ -154,7 +154,7 @@ impl<S: Subject> World<'_, S> {
         for (client, frame) in harvest.answers.drain(..) {
             let arrivals = self.network.carry_client(self.now, &mut self.chance, &mut self.outcome.tally);
             for at in arrivals.into_iter().flatten() {
-                self.schedule_at(at, Happening::Answer { client, frame: frame.clone() });
+                self.schedule_at(at, Happening::Answer { client, from: node, frame: frame.clone() });
             }
         }
         self.harvest = harvest;

@@ -1,11 +1,12 @@
 //! Messages of a world, between replicas and with clients.
 
+use bytes::Bytes;
 use qlab_kernel::client::answers;
-use qlab_kernel::{Message as _, NodeId, Request, Time, Wire};
+use qlab_kernel::{Message as _, NodeId, NodeSet, Request, Time, Wire};
 use rand::RngExt;
 
 use super::{Happening, World};
-use crate::clients::Wish;
+use crate::clients::{Receivers, Wish};
 use crate::desk::ClientNumber;
 use crate::faults::Fault;
 use crate::laws::Laws;
@@ -89,15 +90,21 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
-    pub(super) fn answer(&mut self, client: ClientNumber, frame: &[u8]) {
+    pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) {
         self.outcome.messages += 1;
-        for answer in answers(frame) {
-            let answer = answer.expect("replicas send what can be read");
+        let mut believed = std::mem::take(&mut self.believed);
+        let asker = &mut self.clients[client as usize];
+        let wish = asker.hear(from, frame, &mut self.clientele, &mut believed);
+        wish.into_iter().for_each(|wish| self.grant(client, wish));
+        for answer in believed.iter().flat_map(|frame| answers(frame)) {
+            let answer = answer.expect("replicas that are believed send what can be read");
             let asker = &mut self.clients[client as usize];
             if let Some(wish) = asker.on_answer(self.now, &answer, &mut self.clientele) {
                 self.grant(client, wish);
             }
         }
+        believed.clear();
+        self.believed = believed;
     }
 
     pub(super) fn grant(&mut self, client: ClientNumber, wish: Wish) {
@@ -111,11 +118,11 @@ impl<S: Subject> World<'_, S> {
                     let query = batch.bursts().next().expect("a query has a burst");
                     self.laws.queried(query.session, query.first.0);
                 }
-                self.story.tell(self.now, || format!("client {client} asks {to}: {request:?}"));
-                let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
-                for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
-                    let (process, request) = (usize::from(to.0), request.clone());
-                    self.schedule_at(at, Happening::Request { process, client, request });
+                match to {
+                    Receivers::One(node) => self.ask_replica(client, node, &request),
+                    Receivers::Everyone => NodeSet::first(self.schedule.nodes)
+                        .iter()
+                        .for_each(|node| self.ask_replica(client, node, &request)),
                 }
                 // Not all at the same moment.
                 let patience = patience + below(&mut self.chance, patience);
@@ -123,6 +130,16 @@ impl<S: Subject> World<'_, S> {
                 (vigil.until, vigil.attempt_number) = (self.now + patience, attempt_number);
                 self.keep_vigil(client);
             }
+        }
+    }
+
+    fn ask_replica(&mut self, client: ClientNumber, node: NodeId, request: &Request) {
+        self.story.tell(self.now, || format!("client {client} asks {node}: {request:?}"));
+        let proof = S::proof(&self.config, client as u16, request);
+        let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
+        for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
+            let (process, request, proof) = (usize::from(node.0), request.clone(), proof.clone());
+            self.schedule_at(at, Happening::Request { process, client, request, proof });
         }
     }
 }
