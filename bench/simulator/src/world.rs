@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_journal::FaultDisk;
-use qlab_kernel::{Input, NodeId, Request, Time};
+use qlab_kernel::{Input, NodeId, Protocol, Request, Time};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -25,7 +25,7 @@ use crate::faults::{Fault, Tally};
 use crate::laws::common::Common;
 use crate::laws::{Violation, broken, g1_linearizability};
 use crate::marks::Marks;
-use crate::network::{Network, below};
+use crate::network::{Network, below, some_of};
 use crate::process::{Harvest, Running};
 use crate::schedule::Schedule;
 use crate::story::Story;
@@ -34,6 +34,10 @@ use traffic::Vigil;
 
 /// Events of one world: hundreds of times what is usual. A world with more turns in circles.
 const EVENTS_MAX: u64 = 10_000_000;
+
+/// How a replica of so many lies, if it does.
+pub type Lies<S> =
+    fn(NodeId, usize, &<S as Protocol>::Config, &mut Pcg32) -> Option<Box<dyn Byzantine<S>>>;
 
 /// What is different from an honest world of honest replicas: for wrappers that lie and for worlds that must fail.
 pub struct Setup<S: Subject> {
@@ -49,6 +53,8 @@ pub struct Setup<S: Subject> {
     pub byzantine: fn(NodeId) -> Option<Box<dyn Byzantine<S>>>,
     /// How many replicas lie, of a system that survives that; as many as it survives, at most, if `None`.
     pub liars: Option<usize>,
+    /// How a liar lies.
+    pub lies: Lies<S>,
     /// Whether the story is told.
     pub tells_story: bool,
 }
@@ -62,6 +68,7 @@ impl<S: Subject> Default for Setup<S> {
             drift_factor: 1,
             byzantine: |_| None,
             liars: None,
+            lies: S::liar,
             tells_story: false,
         }
     }
@@ -212,7 +219,7 @@ impl<'a, S: Subject> World<'a, S> {
         let nodes = self.schedule.nodes;
         let most = S::faulty_max(nodes).saturating_sub(self.setup.twins);
         let count = self.setup.liars.unwrap_or_else(|| self.chance.random_range(0..=most));
-        let liars = rand::seq::index::sample(&mut self.chance, nodes, count).into_iter();
+        let liars = some_of(&mut self.chance, nodes, count).into_iter();
         liars.chain(0..self.setup.twins).collect()
     }
 
@@ -225,7 +232,7 @@ impl<'a, S: Subject> World<'a, S> {
         }
         let is_twin = usize::from(node.0) < self.setup.twins;
         let byzantine = if is_liar && !is_twin {
-            S::liar(node, self.schedule.nodes, &self.config, &mut self.chance)
+            (self.setup.lies)(node, self.schedule.nodes, &self.config, &mut self.chance)
         } else {
             (self.setup.byzantine)(node)
         };
@@ -309,7 +316,7 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Request { process, client, request, proof } => {
                 self.request(process, client, request, proof);
             }
-            Happening::Answer { client, from, frame } => self.answer(client, from, frame),
+            Happening::Answer { client, from, frame } => return self.answer(client, from, frame),
             Happening::Wake { process } => return self.wake(process),
             Happening::Alarm { process, starts } => self.alarm(process, starts),
             Happening::Sync { process, starts } => return self.sync(process, starts),

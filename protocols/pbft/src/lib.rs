@@ -75,6 +75,7 @@ mod view_change;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use qlab_kernel::{Effects, Event, Index, Input, Intake, Lsn, NodeId, Protocol, Seat, Term, Time};
 
@@ -87,7 +88,7 @@ use agreement::Burst;
 use checkpoint::Checkpoints;
 use intake::Backlog;
 use keys::{Claim, Digest, Signature, Statement};
-use message::StableCheckpoint;
+use message::{NewView, StableCheckpoint, ViewChange};
 use quorum::Quorum;
 use slots::Slots;
 use standing::Standing;
@@ -168,6 +169,7 @@ impl Work {
 
 impl Protocol for Pbft {
     const NAME: &'static str = "pbft";
+    const EVERY_REPLICA_ANSWERS: bool = true;
     type Config = Config;
     type Message = Message;
     type Record = Record;
@@ -265,6 +267,12 @@ impl Pbft {
     #[must_use]
     pub fn committed_at(&self, seq: Index) -> Option<Digest> {
         self.slots.get(seq)?.committed
+    }
+
+    /// How the view began that this replica is in, and by which votes; not known of the first one, nor after a restart.
+    #[must_use]
+    pub fn begun(&self) -> Option<(&NewView, &[Arc<ViewChange>])> {
+        self.views.begun.as_ref().map(|(new_view, votes)| (&**new_view, &votes[..]))
     }
 
     /// How often keys were used since the start.

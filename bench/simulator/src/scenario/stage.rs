@@ -213,7 +213,7 @@ impl<S: Actor> Stage<S> {
         if harvest.events.iter().any(|event| matches!(event, Event::Misbehaved(_))) {
             broken("L nobody breaks the rules", format!("{node} says that somebody does"))?;
         }
-        let glimpse = Glimpse { now: replica.clock, process, node, core, harvest };
+        let glimpse = Glimpse { now: replica.clock, clock: replica.clock, process, node, core, harvest };
         self.common.after_burst(&glimpse)?;
         self.laws.after_burst(&glimpse)
     }

@@ -9,7 +9,7 @@ use super::{Happening, World};
 use crate::clients::{Receivers, Wish};
 use crate::desk::ClientNumber;
 use crate::faults::Fault;
-use crate::laws::Laws;
+use crate::laws::{Laws, Verdict};
 use crate::network::{below, percent};
 use crate::subject::Subject;
 
@@ -90,12 +90,18 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
-    pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) {
+    pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) -> Verdict {
         self.outcome.messages += 1;
+        if client as usize >= self.clients.len() {
+            // A hostile one does not care.
+            return Ok(());
+        }
+        self.laws.answered(client, from, &frame);
         let mut believed = std::mem::take(&mut self.believed);
         let asker = &mut self.clients[client as usize];
         let wish = asker.hear(from, frame, &mut self.clientele, &mut believed);
         wish.into_iter().for_each(|wish| self.grant(client, wish));
+        let verdict = believed.iter().try_for_each(|frame| self.laws.believed(client, frame));
         for answer in believed.iter().flat_map(|frame| answers(frame)) {
             let answer = answer.expect("replicas that are believed send what can be read");
             let asker = &mut self.clients[client as usize];
@@ -105,6 +111,7 @@ impl<S: Subject> World<'_, S> {
         }
         believed.clear();
         self.believed = believed;
+        verdict
     }
 
     pub(super) fn grant(&mut self, client: ClientNumber, wish: Wish) {
