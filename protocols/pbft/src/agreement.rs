@@ -332,7 +332,7 @@ impl Pbft {
     /// every quorum that a later view can begin with.
     fn count_commits(&mut self, seq: Index) {
         let needed = self.quorum.certificate();
-        let needed = mutant!(needed, "pbft: 2f commits suffice", needed - 1);
+        mutant!("pbft: 2f commits suffice", needed = needed - 1);
         let Some(slot) = self.slots.get_mut(seq) else { return };
         if slot.committed.is_some() {
             return;

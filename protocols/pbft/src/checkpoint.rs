@@ -137,7 +137,7 @@ impl Pbft {
 
     fn count_checkpoints(&mut self, seq: Index, digest: &Digest, effects: &mut Effects<Self>) {
         let needed = self.quorum.certificate();
-        let needed = mutant!(needed, "pbft: f + 1 make a checkpoint stable", self.quorum.weak());
+        mutant!("pbft: f + 1 make a checkpoint stable", needed = self.quorum.weak());
         let Some(votes) = self.checkpoints.votes.get(&seq) else { return };
         let same = votes.iter().filter(|(_, (said, _))| said == digest);
         let signatures: Vec<Signed> =

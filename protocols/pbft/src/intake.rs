@@ -103,21 +103,29 @@ impl Backlog {
         }
     }
 
+    /// It is in an entry already.
+    pub(crate) fn proposed(&mut self, digest: &Digest) {
+        let Some(known) = self.known.get_mut(digest).filter(|known| known.queued) else { return };
+        known.queued = false;
+        let client = known.request.client();
+        if let Some(queue) = self.queues.get_mut(&client) {
+            queue.retain(|waiting| waiting != digest);
+            if queue.is_empty() {
+                self.queues.remove(&client);
+            }
+        }
+    }
+
     /// It was executed, or is not to be.
     pub(crate) fn remove(&mut self, digest: &Digest) {
-        let Some(Known { request, queued, .. }) = self.known.remove(digest) else { return };
+        self.proposed(digest);
+        let Some(Known { request, .. }) = self.known.remove(digest) else { return };
         let client = request.client();
         self.bytes -= request.len();
         if let Some(bytes) = self.client_bytes.get_mut(&client) {
             *bytes -= request.len();
             if *bytes == 0 {
                 self.client_bytes.remove(&client);
-            }
-        }
-        if queued && let Some(queue) = self.queues.get_mut(&client) {
-            queue.retain(|waiting| waiting != digest);
-            if queue.is_empty() {
-                self.queues.remove(&client);
             }
         }
         let known = &self.known;

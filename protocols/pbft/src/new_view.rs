@@ -253,3 +253,57 @@ impl Pbft {
         view > self.view || view == self.view && !self.active
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Signature = Signature([0; SIGNATURE_BYTES]);
+
+    fn digest(name: u8) -> Digest {
+        Digest([name; 32])
+    }
+
+    /// A vote that calls these prepared: sequence number, view, digest.
+    fn vote(stable: u64, prepared: &[(u64, u64, u8)]) -> ViewChange {
+        let stable = StableCheckpoint { seq: Index(stable), ..StableCheckpoint::default() };
+        let certificate = |&(seq, view, name): &(u64, u64, u8)| Prepared {
+            view: Term(view),
+            seq: Index(seq),
+            digest: digest(name),
+            pre_prepare: NOTHING,
+            prepares: Vec::new(),
+        };
+        let prepared = prepared.iter().map(certificate).collect();
+        ViewChange { view: Term(9), voter: NodeId(0), stable, prepared, signature: NOTHING }
+    }
+
+    fn planned(votes: &[ViewChange]) -> (u64, Vec<(u64, Digest)>) {
+        let plan = plan(votes.iter());
+        (plan.stable.seq.0, plan.proposals.iter().map(|(seq, digest)| (seq.0, *digest)).collect())
+    }
+
+    #[test]
+    fn nothing_prepared_means_nothing_proposed() {
+        assert_eq!(planned(&[vote(0, &[]), vote(4, &[]), vote(2, &[])]), (4, vec![]));
+    }
+
+    #[test]
+    fn the_digest_of_the_highest_view_wins_whoever_names_it() {
+        let votes = [vote(0, &[(1, 0, 1)]), vote(0, &[(1, 3, 2)]), vote(0, &[(1, 2, 3)])];
+        for turn in 0..3 {
+            let mut votes = votes.to_vec();
+            votes.rotate_left(turn);
+            assert_eq!(planned(&votes), (0, vec![(1, digest(2))]));
+        }
+    }
+
+    #[test]
+    fn gaps_become_null_requests_and_what_is_stable_is_left_out() {
+        let null = *Requests::null().digest();
+        let votes = [vote(2, &[(4, 1, 4), (6, 1, 6)]), vote(0, &[(1, 5, 1), (2, 5, 2)]), vote(2, &[])];
+        assert_eq!(planned(&votes), (2, vec![(3, null), (4, digest(4)), (5, null), (6, digest(6))]));
+        let stable_beyond = [vote(8, &[]), vote(2, &[(4, 1, 4)]), vote(2, &[])];
+        assert_eq!(planned(&stable_beyond), (8, vec![]));
+    }
+}

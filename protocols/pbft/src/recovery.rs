@@ -17,6 +17,7 @@ use crate::keys::Digest;
 use crate::message::{PrePrepare, StableCheckpoint, ViewChange};
 use crate::quorum::Quorum;
 use crate::record::Record;
+use crate::request::Requests;
 use crate::slots::{Accepted, Slots};
 use crate::standing::Standing;
 use crate::timers::Impatience;
@@ -44,7 +45,7 @@ pub(crate) fn recover(
     let active = vote.is_none();
     // Only what was said early can be forgotten, and that was said where the view was active.
     let silent = restarts && active;
-    let silent = mutant!(silent, "pbft: a restart forgets that it must keep silent", false);
+    mutant!("pbft: a restart forgets that it must keep silent", silent = false);
     let silent_until = if silent { Index(stable.seq.0 + config.log_window as u64) } else { Index::ZERO };
     let executed = newest.map_or(Index::ZERO, |image| image.index);
     let mut pbft = Pbft {
@@ -126,6 +127,10 @@ impl Found {
             Record::Prepared(prepared) => {
                 if prepared.seq > self.slots.base() {
                     let slot = self.slots.at(prepared.seq);
+                    if prepared.digest == *Requests::null().digest() {
+                        // Its requests need no record.
+                        slot.keep_body(Requests::null());
+                    }
                     slot.prepared = Some((prepared, lsn));
                     slot.recorded(lsn);
                 }

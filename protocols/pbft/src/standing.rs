@@ -98,11 +98,16 @@ impl Pbft {
             return;
         }
         self.standing.about(*request.digest(), None);
+        self.ask_all(&request, effects);
+        effects.refuse(ticket, batch, Refusal::NotLeader(primary));
+    }
+
+    /// Whether others believe it, too.
+    fn ask_all(&self, request: &ClientRequest, effects: &mut Effects<Self>) {
         for peer in self.seat.peers().iter() {
             // Early: it is the client's word, not this replica's.
             effects.send_early(peer, Message::Relay(request.clone()));
         }
-        effects.refuse(ticket, batch, Refusal::NotLeader(primary));
     }
 
     pub(crate) fn on_relay(
@@ -138,10 +143,10 @@ impl Pbft {
         let digest = *request.digest();
         let is_new = !self.standing.opinions.contains_key(&digest);
         if is_proved && is_new {
-            for peer in self.seat.peers().iter() {
-                // Early: a question.
-                effects.send_early(peer, Message::Relay(request.clone()));
-            }
+            self.ask_all(&request, effects);
+        }
+        if let Some(voucher) = voucher.filter(|_| !is_proved) {
+            effects.send_early(voucher, Message::Doubt { request: digest });
         }
         let opinion = self.standing.about(digest, Some(request));
         if let Some(voucher) = voucher {
@@ -171,15 +176,18 @@ impl Pbft {
     }
 
     /// Somebody is not convinced. If f + 1 are not, one of them is correct, and the client is to blame or whoever relayed it.
-    pub(crate) fn on_doubt(&mut self, from: NodeId, digest: Digest) {
-        let Some(client) = self.backlog.get(&digest).map(ClientRequest::client) else { return };
+    pub(crate) fn on_doubt(&mut self, from: NodeId, digest: Digest, effects: &mut Effects<Self>) {
+        let Some(request) = self.backlog.get(&digest).cloned() else { return };
+        if !self.is_primary() && !self.standing.opinions.contains_key(&digest) {
+            self.ask_all(&request, effects);
+        }
         let opinion = self.standing.about(digest, None);
         opinion.doubters.insert(from);
         if opinion.doubters.len() < self.quorum.weak() {
             return;
         }
         if self.is_primary() {
-            self.standing.bad.insert(client);
+            self.standing.bad.insert(request.client());
         } else {
             self.backlog.remove(&digest);
         }
@@ -224,6 +232,10 @@ impl Pbft {
     pub(crate) fn hand_over_backlog(&mut self, effects: &mut Effects<Self>) {
         if self.is_primary() {
             self.backlog.requeue();
+            for (_, slot) in self.slots.after(self.executed) {
+                let body = slot.accepted.and_then(|accepted| slot.body(&accepted.digest));
+                body.into_iter().flat_map(Requests::iter).for_each(|r| self.backlog.proposed(r.digest()));
+            }
             return;
         }
         let primary = self.quorum.primary(self.view);

@@ -27,6 +27,15 @@ pub(crate) struct Views {
     ahead: BTreeMap<NodeId, VecDeque<Message>>,
 }
 
+/// Why a vote does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum VoteFault {
+    /// It does not prove what it says.
+    Content,
+    /// Its voter did not sign it, or whoever sent it on spoilt that.
+    Signature,
+}
+
 impl Views {
     /// A vote by its voter and hash.
     pub(crate) fn find(&self, voter: NodeId, digest: &Digest) -> Option<Arc<ViewChange>> {
@@ -51,6 +60,14 @@ impl Views {
             .flat_map(|(from, messages)| messages.into_iter().map(move |message| (from, message)))
     }
 
+    /// What would begin a view that nobody waits for any more.
+    fn forget_pending_below(&mut self, view: Term) {
+        if self.pending.as_ref().is_some_and(|(_, new_view)| new_view.view < view) {
+            self.pending = None;
+            self.named.clear();
+        }
+    }
+
     /// Who votes for exactly this view.
     fn count(&self, view: Term) -> usize {
         self.votes.values().filter(|vote| vote.view == view).count()
@@ -70,8 +87,7 @@ impl Pbft {
         self.slots.leave_view();
         self.burst = Default::default();
         self.silent_until = qlab_kernel::Index::ZERO;
-        self.views.pending = None;
-        self.views.named.clear();
+        self.views.forget_pending_below(view);
         let vote = Arc::new(self.vote_for(view));
         self.view_lsn = effects.persist(Record::Voted(Arc::clone(&vote)));
         self.views.votes.insert(self.seat.me, vote);
@@ -112,8 +128,11 @@ impl Pbft {
         if !is_open || !is_news && !is_named || vote.voter == self.seat.me {
             return;
         }
-        if !vote.is_formed(self.quorum, self.config.log_window) || !self.are_true(&vote.claims(self.quorum)) {
+        if let Err(fault) = self.examine(&vote) {
             effects.event(Event::Misbehaved(from));
+            if is_named && fault == VoteFault::Content {
+                self.reject_pending(effects);
+            }
             return;
         }
         if is_named {
@@ -124,6 +143,26 @@ impl Pbft {
         }
         self.consider_votes(now, effects);
         self.retry_new_view(now, effects);
+    }
+
+    /// Whether a vote is valid.
+    fn examine(&self, vote: &ViewChange) -> Result<(), VoteFault> {
+        if !vote.is_formed(self.quorum, self.config.log_window) {
+            return Err(VoteFault::Content);
+        }
+        let claims = vote.claims(self.quorum);
+        match self.verify_all(&claims).iter().position(|good| !good) {
+            None => Ok(()),
+            Some(0) => Err(VoteFault::Signature),
+            Some(_) => Err(VoteFault::Content),
+        }
+    }
+
+    /// The beginning of a view that came rests on a vote that proves nothing: whoever named that vote is no correct primary.
+    fn reject_pending(&mut self, effects: &mut Effects<Self>) {
+        if let Some((_, new_view)) = self.views.pending.take() {
+            effects.event(Event::Misbehaved(self.quorum.primary(new_view.view)));
+        }
     }
 
     /// Whether the beginning of a view that came rests on this very vote.

@@ -1,5 +1,6 @@
 //! Stories of four replicas, of which one may be a traitor.
 
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod world;
 
 use std::time::Duration;

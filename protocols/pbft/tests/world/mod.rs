@@ -140,15 +140,20 @@ impl World {
 
     /// Lets everything happen that happens without waiting.
     pub(crate) fn settle(&mut self) {
-        for round in 0.. {
-            assert!(round < 100_000, "it never settles");
+        assert!(self.rounds(100_000), "it never settles");
+    }
+
+    /// Lets everybody who has something to do take so many turns; whether all is done then.
+    pub(crate) fn rounds(&mut self, rounds: usize) -> bool {
+        for _ in 0..rounds {
             let busy: Vec<usize> =
                 (0..self.nodes.len()).filter(|place| self.nodes[*place].is_busy()).collect();
             if busy.is_empty() {
-                return;
+                return true;
             }
             busy.into_iter().for_each(|place| self.turn(place));
         }
+        false
     }
 
     /// Lets time pass, deadline by deadline.
