@@ -304,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn unless_it_is_said_there_are_as_many_replicas_as_survive_the_failure_of_one() {
+        let plan = plan("qlab run --system raft --system unreplicated --system pbft");
+        let systems: Vec<_> = plan.points.iter().map(|point| (point.system, point.replicas)).collect();
+        assert_eq!(systems, [(System::Raft, 3), (System::Unreplicated, 1), (System::Pbft, 4)]);
+    }
+
+    #[test]
     fn flags_replace_the_values_of_a_plan() {
         let plan = plan("qlab run floor --system raft --value-bytes 1024 --repeats 2 --measure 1s");
         assert!(plan.points.iter().all(|point| point.value_bytes == 1024 && point.system == System::Raft));

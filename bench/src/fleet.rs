@@ -25,6 +25,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use self::configurations::configurations;
 use crate::clock::Stopwatch;
 
+/// The place of the one client in the list of those who may ask.
+pub const CLIENT: u16 = 0;
 /// Longest that a replica may take to start, recovery included.
 pub const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest that a replica may take to answer.

@@ -62,14 +62,12 @@ pub trait Subject: Protocol {
     }
 
     /// How many of `nodes` replicas must say the same before a client believes it.
-    fn matching(nodes: usize) -> usize {
-        let _ = nodes;
+    fn matching(_nodes: usize) -> usize {
         1
     }
 
     /// What proves to replicas that the client of this number asks.
-    fn proof(config: &Self::Config, client: u16, request: &Request) -> Bytes {
-        let _ = (config, client, request);
+    fn proof(_config: &Self::Config, _client: u16, _request: &Request) -> Bytes {
         Bytes::new()
     }
 }

@@ -69,8 +69,7 @@ pub enum System {
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 5] =
-        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Pbft, Self::Etcd];
+    pub const ALL: [Self; 5] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Pbft, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {

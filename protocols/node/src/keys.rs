@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use qlab_kernel::{NodeId, Protocol};
-use qlab_pbft::keys::{Authentication, ClientKeys, KeyError, Keyring, Prover, public_key};
 use qlab_pbft::Pbft;
+use qlab_pbft::keys::{Authentication, ClientKeys, KeyError, Keyring, Prover, public_key};
 use qlab_transport::{Fingerprint, Identity};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -63,9 +63,8 @@ pub fn credentials(
 pub(crate) fn keyring(config: &Config, identity: &Identity) -> Result<Keyring, KeyError> {
     let replicas: Vec<[u8; 32]> = config.replica_keys.iter().map(|key| key.0).collect();
     let clients = config.clients.iter().zip(&config.client_keys);
-    let clients: Vec<ClientKeys> = clients
-        .map(|(client, key)| ClientKeys { public: key.0, mac: code_key(identity, *client) })
-        .collect();
+    let clients: Vec<ClientKeys> =
+        clients.map(|(client, key)| ClientKeys { public: key.0, mac: code_key(identity, *client) }).collect();
     Keyring::new(NodeId(config.node), &identity.derive(SIGNING), &replicas, &clients)
 }
 

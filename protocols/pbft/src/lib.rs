@@ -77,7 +77,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use qlab_kernel::{Effects, Event, Index, Input, Intake, Lsn, NodeId, Protocol, Seat, Term, Time};
+use qlab_kernel::{Effects, Event, Index, Input, Intake, KeyUses, Lsn, NodeId, Protocol, Seat, Term, Time};
 
 pub use config::{Config, ConfigError};
 pub use keys::{Authentication, Keyring, Prover};
@@ -213,6 +213,10 @@ impl Protocol for Pbft {
 
     fn leader(&self) -> Option<NodeId> {
         self.active.then(|| self.quorum.primary(self.view))
+    }
+
+    fn key_uses(&self) -> KeyUses {
+        KeyUses { signed: self.work.signed(), verified: self.work.verified(), proofs: self.work.proofs() }
     }
 
     fn check(&self) {
