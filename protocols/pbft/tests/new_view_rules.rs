@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// Tells it the votes and the beginning of the view, in this order or the other; whether it enters the view.
-    fn is_entered(mut self, votes: &[Arc<ViewChange>], new_view: &Message) -> bool {
+    fn enters(mut self, votes: &[Arc<ViewChange>], new_view: &Message) -> bool {
         for beginning_first in [true, false] {
             self.world.restart(ME);
             let votes = votes.iter().map(|vote| Message::ViewChange(Arc::clone(vote)));
@@ -132,7 +132,7 @@ fn a_sound_one_is_believed() {
     let stage = Stage::new();
     let new_view = stage.signed(PRIMARY, stage.new_view(&stage.votes(), stage.proposals()));
     let votes = stage.votes();
-    assert!(stage.is_entered(&votes, &new_view));
+    assert!(stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_sound_one_with_a_stable_checkpoint_is_believed() {
         vote.prepared = vec![stage.certificate(0, 2, Digest([1; 32]))];
     });
     let new_view = stage.signed(PRIMARY, stage.new_view(&votes, stage.proposed(&[(2, Digest([1; 32]))])));
-    assert!(stage.is_entered(&votes, &new_view));
+    assert!(stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn one_that_is_not_signed_by_the_primary_of_its_view_is_rejected() {
     let stage = Stage::new();
     let votes = stage.votes();
     let new_view = stage.signed(3, stage.new_view(&votes, stage.proposals()));
-    assert!(!stage.is_entered(&votes, &new_view));
+    assert!(!stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn one_whose_voters_are_no_members_is_rejected() {
     let mut new_view = stage.new_view(&votes, stage.proposals());
     new_view.votes[2].0 = NodeId(4);
     let new_view = stage.signed(PRIMARY, new_view);
-    assert!(!stage.is_entered(&votes, &new_view));
+    assert!(!stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn the_new_primarys_own_vote_does_not_count_twice() {
     let all = stage.votes();
     let votes = vec![Arc::clone(&all[1]), Arc::clone(&all[1]), Arc::clone(&all[2])];
     let new_view = stage.signed(PRIMARY, stage.new_view(&votes, stage.proposals()));
-    assert!(!stage.is_entered(&votes, &new_view));
+    assert!(!stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn two_votes_are_too_few() {
     let stage = Stage::new();
     let votes = stage.votes().split_off(1);
     let new_view = stage.signed(PRIMARY, stage.new_view(&votes, stage.proposals()));
-    assert!(!stage.is_entered(&votes, &new_view));
+    assert!(!stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_vote_for_another_view_does_not_count() {
     let mut votes = stage.votes();
     votes[0] = stage.vote(2, 0, |_| {});
     let new_view = stage.signed(PRIMARY, stage.new_view(&votes, stage.proposals()));
-    assert!(!stage.is_entered(&votes, &new_view));
+    assert!(!stage.enters(&votes, &new_view));
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn every_vote_must_be_valid() {
             spoil(&stage, vote);
         });
         let new_view = stage.signed(PRIMARY, stage.new_view(&votes, stage.proposals()));
-        assert!(!stage.is_entered(&votes, &new_view), "spoilt in way {which}");
+        assert!(!stage.enters(&votes, &new_view), "spoilt in way {which}");
     }
 }
 
@@ -254,7 +254,7 @@ fn what_it_proposes_must_be_what_the_votes_demand() {
         let stage = Stage::new();
         let votes = stage.votes();
         let new_view = stage.signed(PRIMARY, stage.new_view(&votes, stage.proposed(&wrong)));
-        assert!(!stage.is_entered(&votes, &new_view), "{wrong:?}");
+        assert!(!stage.enters(&votes, &new_view), "{wrong:?}");
     }
 }
 
@@ -265,5 +265,5 @@ fn what_it_proposes_must_be_signed_by_the_primary() {
     let mut proposals = stage.proposals();
     proposals[1].signature = proposals[0].signature;
     let new_view = stage.signed(PRIMARY, stage.new_view(&votes, proposals));
-    assert!(!stage.is_entered(&votes, &new_view));
+    assert!(!stage.enters(&votes, &new_view));
 }

@@ -15,6 +15,9 @@ use qlab_pbft::{Authentication, Config, Keyring, Message, Pbft, Prover, Record};
 pub(crate) const REPLICAS: usize = 4;
 pub(crate) const CLIENTS: usize = 4;
 
+/// What a traitor sends in the place of what it should: to whom, and what that was.
+pub(crate) type Twist = Box<dyn FnMut(NodeId, Message) -> Vec<Message>>;
+
 /// Whether a message arrives.
 pub(crate) type Network = Box<dyn FnMut(NodeId, NodeId, &Message) -> bool>;
 
@@ -23,6 +26,7 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) now: Time,
     pub(crate) network: Network,
+    pub(crate) twist: Twist,
     /// Replicas whose word the laws do not hold for.
     pub(crate) liars: Vec<NodeId>,
     /// What was executed at each index, by whomever first.
@@ -61,6 +65,7 @@ impl World {
             config,
             now: Time(1_000_000_000),
             network: Box::new(|_, _, _| true),
+            twist: Box::new(|_, message| vec![message]),
             liars: Vec::new(),
             chains: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -244,6 +249,9 @@ impl World {
             match commit {
                 Commit::Apply { index, batch } => {
                     node.chain.extend(index, &batch);
+                    if self.liars.contains(&node.me) {
+                        continue;
+                    }
                     let first = *self.chains.entry(index).or_insert(node.chain.hash);
                     assert_eq!(
                         first, node.chain.hash,
@@ -276,11 +284,20 @@ impl World {
             }
             self.nodes[place].sent += 1;
             let Outgoing { to, message, .. } = outgoing;
-            self.hold_to_its_word(from, &message);
-            if (self.network)(from, to, &message) {
-                let message = reread(&message);
-                self.nodes[usize::from(to.0)].inbox.push_back(Input::Message { from, message });
+            if self.liars.contains(&from) {
+                let lies = (self.twist)(to, message);
+                lies.iter().for_each(|message| self.carry(from, to, message));
+            } else {
+                self.hold_to_its_word(from, &message);
+                self.carry(from, to, &message);
             }
+        }
+    }
+
+    fn carry(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        if (self.network)(from, to, message) {
+            let message = reread(message);
+            self.nodes[usize::from(to.0)].inbox.push_back(Input::Message { from, message });
         }
     }
 
@@ -296,11 +313,9 @@ impl World {
             Message::ViewChange(vote) if vote.voter == from => ((4, vote.view.0, 0), vote.digest()),
             _ => return,
         };
-        if !self.liars.contains(&from) {
-            let (kind, view, seq) = place;
-            let first = *self.said.entry((from, kind, view, seq)).or_insert(digest);
-            assert_eq!(first, digest, "{from} contradicts itself: {message:?}");
-        }
+        let (kind, view, seq) = place;
+        let first = *self.said.entry((from, kind, view, seq)).or_insert(digest);
+        assert_eq!(first, digest, "{from} contradicts itself: {message:?}");
     }
 }
 
