@@ -78,6 +78,9 @@ pub trait Laws<P: Protocol> {
         Ok(())
     }
 
+    /// From now on no law holds for what this replica does.
+    fn lies(&mut self, _node: NodeId) {}
+
     /// A process starts; its journal ends with `last`.
     fn started(&mut self, _process: usize, _last: Lsn) -> Verdict {
         Ok(())

@@ -17,6 +17,7 @@ use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::pbft::PbftLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
+use crate::schedule::Schedule;
 
 /// A protocol that can be simulated.
 pub trait Subject: Protocol {
@@ -45,6 +46,9 @@ pub trait Subject: Protocol {
     fn nodes(drawn: usize) -> usize {
         drawn
     }
+
+    /// Changes a world that was drawn for any system.
+    fn shape(_schedule: &mut Schedule) {}
 
     /// How many of so many replicas may be lost for good, or lie if this system survives liars.
     fn faulty_max(nodes: usize) -> usize {
@@ -149,7 +153,10 @@ impl Subject for MultiPaxos {
 }
 
 /// Everybody's keys, in all worlds of PBFT.
-static KEYS: LazyLock<Keyring> = LazyLock::new(|| Keyring::simulated(7, 16, 0));
+pub(crate) fn keys() -> Keyring {
+    static KEYS: LazyLock<Keyring> = LazyLock::new(|| Keyring::simulated(7, 64, 0));
+    KEYS.clone()
+}
 
 impl Subject for Pbft {
     type Laws = PbftLaws;
@@ -162,14 +169,14 @@ impl Subject for Pbft {
         qlab_pbft::Config {
             authentication: [Authentication::Macs, Authentication::Signatures][pick(&[0, 1])],
             view_timeout: Duration::from_millis(pick(&[100, 200]) as u64),
-            status_interval: Duration::from_millis(pick(&[20, 50]) as u64),
+            status_interval: Duration::from_millis(pick(&[50, 50]) as u64),
             batching: pick(&[0, 1, 1]) == 1,
             entry_bytes: pick(&[1, 200, 16 << 10]),
             window_entries: pick(&[1, 2, 4]),
             log_window,
             checkpoint_entries: pick(&[1, 2, log_window / 2]),
             checkpoint_bytes: pick(&[300, 1 << 20]),
-            ..qlab_pbft::Config::new(KEYS.clone())
+            ..qlab_pbft::Config::new(keys())
         }
     }
 
@@ -194,6 +201,13 @@ impl Subject for Pbft {
 
     fn nodes(drawn: usize) -> usize {
         if drawn == 1 { 7 } else { 4 }
+    }
+
+    /// An operation is a hundred messages: fewer of them, in less time.
+    fn shape(schedule: &mut Schedule) {
+        schedule.hurry();
+        schedule.clients = schedule.clients.div_ceil(2);
+        schedule.weather.think_max = schedule.weather.think_max.max(Duration::from_millis(10)) * 2;
     }
 
     fn faulty_max(nodes: usize) -> usize {

@@ -22,6 +22,7 @@ use crate::clients::{Client, Clientele};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
+use crate::hostile::Hostile;
 use crate::laws::common::Common;
 use crate::laws::{Violation, broken, g1_linearizability};
 use crate::marks::Marks;
@@ -32,6 +33,8 @@ use crate::story::Story;
 use crate::subject::Subject;
 use traffic::Vigil;
 
+/// How long hostile clients wait before they begin.
+const HOSTILITY: Duration = Duration::from_millis(50);
 /// Events of one world: hundreds of times what is usual. A world with more turns in circles.
 const EVENTS_MAX: u64 = 10_000_000;
 
@@ -55,6 +58,8 @@ pub struct Setup<S: Subject> {
     pub liars: Option<usize>,
     /// How a liar lies.
     pub lies: Lies<S>,
+    /// How many clients do not play by the rules, of a system that survives that; up to two if `None`.
+    pub hostiles: Option<usize>,
     /// Whether the story is told.
     pub tells_story: bool,
 }
@@ -69,6 +74,7 @@ impl<S: Subject> Default for Setup<S> {
             byzantine: |_| None,
             liars: None,
             lies: S::liar,
+            hostiles: None,
             tells_story: false,
         }
     }
@@ -114,6 +120,7 @@ pub(crate) struct World<'a, S: Subject> {
     /// How long each client waits for its newest attempt.
     vigils: Vec<Vigil>,
     clientele: Clientele,
+    hostiles: Vec<Hostile>,
     asking: bool,
     common: Common,
     laws: S::Laws,
@@ -158,6 +165,7 @@ pub(crate) enum Happening<M> {
     Sync { process: usize, starts: u64 },
     Start { process: usize },
     Ask { client: ClientNumber },
+    Shoot { hostile: usize },
     Patience { client: ClientNumber },
     Strike { number: usize },
     Relent { number: usize },
@@ -195,6 +203,7 @@ impl<'a, S: Subject> World<'a, S> {
             vigils: vec![Vigil::default(); schedule.clients],
             clients,
             clientele,
+            hostiles: Vec::new(),
             asking: true,
             common: Common::default(),
             harvest: Harvest::default(),
@@ -208,7 +217,19 @@ impl<'a, S: Subject> World<'a, S> {
             let node = process % nodes;
             world.add_process(NodeId(node as u16), liars.contains(&node));
         }
+        world.draw_hostiles();
         world
+    }
+
+    /// Clients that do not play by the rules, in half of the worlds of systems that survive them.
+    fn draw_hostiles(&mut self) {
+        if !S::SURVIVES_LIARS {
+            return;
+        }
+        let count = self.setup.hostiles.unwrap_or_else(|| [0, 0, 1, 2][self.chance.random_range(0..4)]);
+        for number in (self.schedule.clients as u64..).take(count) {
+            self.hostiles.push(Hostile::drawn(number, self.schedule.nodes, &mut self.chance));
+        }
     }
 
     /// Who lies. Those that run twice are liars, too, where there may be any.
@@ -262,6 +283,9 @@ impl<'a, S: Subject> World<'a, S> {
         for client in 0..self.clients.len() as u64 {
             let after = below(&mut self.chance, Duration::from_millis(20));
             self.schedule_in(after, Happening::Ask { client });
+        }
+        for hostile in 0..self.hostiles.len() {
+            self.schedule_in(HOSTILITY, Happening::Shoot { hostile });
         }
         for (number, strike) in self.schedule.strikes.iter().enumerate() {
             self.schedule_at(strike.at, Happening::Strike { number });
@@ -322,6 +346,7 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Sync { process, starts } => return self.sync(process, starts),
             Happening::Start { process } => return self.start(process),
             Happening::Ask { client } => self.ask(client),
+            Happening::Shoot { hostile } => self.shoot(hostile),
             Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),
             Happening::Relent { number } => self.relent(number),

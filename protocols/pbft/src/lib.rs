@@ -203,7 +203,7 @@ impl Protocol for Pbft {
         self.begin_first_view(effects);
         self.admit(now, effects);
         self.conclude(now, effects);
-        self.execute(effects);
+        self.execute(now, effects);
         self.propose(now, effects);
     }
 
@@ -320,6 +320,7 @@ impl Pbft {
             Message::Stable(stable) => self.on_stable(from, stable, effects),
             Message::FetchVotes { view } => self.on_fetch_votes(from, view, effects),
             Message::FetchBody { seq, digest } => self.on_fetch_body(from, seq, digest, effects),
+            Message::Executed { seq, digest } => self.on_executed(from, seq, digest),
             Message::Body { seq, requests } => self.on_body(seq, requests, effects),
             Message::FetchState { seq, have_bytes } => self.on_fetch_state(from, seq, have_bytes, effects),
             Message::State { chunk, last } => self.on_state(from, &chunk, last, effects),

@@ -182,8 +182,13 @@ impl Pbft {
             self.want_view(now, later[0], effects);
             return;
         }
-        if !self.active && self.views.count(self.view) >= self.quorum.certificate() {
+        // Whoever went on to a later view does not come back for this one, but has left the same as the others: if all of them
+        // wait for exactly this view, they wait for ever.
+        let left = self.views.votes.values().filter(|vote| vote.view >= self.view).count();
+        if !self.active && left >= self.quorum.certificate() {
             self.impatience.expect_view(now, self.config.view_timeout);
+        }
+        if !self.active && self.views.count(self.view) >= self.quorum.certificate() {
             self.begin_view(now, effects);
         }
     }

@@ -178,3 +178,15 @@ fn edit(effects: &mut Effects<Pbft>, mut lie: impl FnMut(NodeId, Message) -> Opt
 fn any_digest(chance: &mut Pcg32) -> Digest {
     Digest(std::array::from_fn(|_| chance.random()))
 }
+
+/// A lie by its name in a story.
+pub(crate) fn by_name(name: &str, forger: Forger) -> Option<Lie> {
+    Some(match name {
+        "equivocates" => Box::new(Equivocating::new(forger)),
+        "votes-for-all" => Box::new(VotingForAll::new(forger)),
+        "keeps-silent" => Box::new(Silent::to_all()),
+        "sends-wrong-state" => Box::new(WrongState::new(forger)),
+        "lies-to-clients" => Box::new(LyingToClients),
+        _ => return None,
+    })
+}

@@ -134,6 +134,10 @@ impl Laws<Pbft> for PbftLaws {
         self.timers.ended(process);
     }
 
+    fn lies(&mut self, node: NodeId) {
+        self.ledger.lies(node);
+    }
+
     fn started(&mut self, process: usize, last: Lsn) -> Verdict {
         self.keep(process, last);
         self.ledger.recovered(process, last);

@@ -1,5 +1,7 @@
 //! Messages of a world, between replicas and with clients.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use qlab_kernel::client::answers;
 use qlab_kernel::{Message as _, NodeId, NodeSet, Request, Time, Wire};
@@ -9,10 +11,13 @@ use super::{Happening, World};
 use crate::clients::{Receivers, Wish};
 use crate::desk::ClientNumber;
 use crate::faults::Fault;
+use crate::hostile::{Shot, spoil};
 use crate::laws::{Laws, Verdict};
 use crate::network::{below, percent};
 use crate::subject::Subject;
 
+/// How long a hostile client waits between two attacks at most.
+const HOSTILE_WAIT_MAX: Duration = Duration::from_millis(100);
 /// Old messages that a network may send again.
 const REMEMBERED_MAX: usize = 256;
 
@@ -69,6 +74,20 @@ impl<S: Subject> World<'_, S> {
             let wish = asker.ask(self.now, &mut self.clientele, &mut self.chance);
             self.grant(client, wish);
         }
+    }
+
+    /// A hostile client does what it does, until everybody else is served in a healed world.
+    pub(super) fn shoot(&mut self, hostile: usize) {
+        if !self.asking && self.is_everything_answered() {
+            return;
+        }
+        let client = self.hostiles[hostile].number;
+        for Shot { to, request, spoiled_for } in self.hostiles[hostile].shoot(&mut self.chance) {
+            let proof = spoil(&S::proof(&self.config, client as u16, &request), spoiled_for);
+            self.send_request(client, to, &request, &proof);
+        }
+        let wait = below(&mut self.chance, HOSTILE_WAIT_MAX);
+        self.schedule_in(wait, Happening::Shoot { hostile });
     }
 
     pub(super) fn patience(&mut self, client: ClientNumber) {
@@ -143,10 +162,20 @@ impl<S: Subject> World<'_, S> {
     fn ask_replica(&mut self, client: ClientNumber, node: NodeId, request: &Request) {
         self.story.tell(self.now, || format!("client {client} asks {node}: {request:?}"));
         let proof = S::proof(&self.config, client as u16, request);
-        let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
-        for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
-            let (process, request, proof) = (usize::from(node.0), request.clone(), proof.clone());
-            self.schedule_at(at, Happening::Request { process, client, request, proof });
+        self.send_request(client, node, request, &proof);
+    }
+
+    /// To both, if it runs twice.
+    fn send_request(&mut self, client: ClientNumber, node: NodeId, request: &Request, proof: &Bytes) {
+        for process in [usize::from(node.0), usize::from(node.0) + self.schedule.nodes] {
+            if process >= self.processes.len() {
+                continue;
+            }
+            let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
+            for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
+                let (request, proof) = (request.clone(), proof.clone());
+                self.schedule_at(at, Happening::Request { process, client, request, proof });
+            }
         }
     }
 }

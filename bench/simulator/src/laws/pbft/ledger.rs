@@ -141,6 +141,10 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn lies(&mut self, node: NodeId) {
+        self.honest = self.honest.without(node);
+    }
+
     fn keep(&mut self, process: usize, note: Note) -> Option<Lock> {
         let disk = &mut self.disks[process];
         match note {
