@@ -14,7 +14,7 @@ use crate::desk::ClientNumber;
 /// A key that no honest client asks for.
 const KEY: &[u8] = b"hostile";
 /// Requests of a flood at one moment.
-const FLOOD_REQUESTS: usize = 20;
+const FLOOD_REQUESTS: usize = 8;
 /// Bytes of a huge request's value: several times what an entry of these worlds holds.
 const HUGE_BYTES: usize = 8 << 10;
 

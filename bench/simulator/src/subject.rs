@@ -207,6 +207,8 @@ impl Subject for Pbft {
     fn shape(schedule: &mut Schedule) {
         schedule.hurry();
         schedule.clients = schedule.clients.div_ceil(2);
+        // A replica that takes in one message at a time is slower than seven talk.
+        schedule.weather.burst_inputs_max = schedule.weather.burst_inputs_max.max(64);
         schedule.weather.think_max = schedule.weather.think_max.max(Duration::from_millis(10)) * 2;
     }
 

@@ -22,7 +22,7 @@ const RETOLD_ENTRIES: usize = 64;
 /// Bytes of requests that it is sent again.
 const RETOLD_BYTES: usize = 4 << 20;
 /// Requests that a primary is reminded of at a time.
-const REMINDED_REQUESTS: usize = 16;
+const REMINDED_REQUESTS: usize = 4;
 /// Pieces of an image in one answer.
 const STATE_CHUNKS: usize = 8;
 

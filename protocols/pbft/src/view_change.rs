@@ -125,7 +125,12 @@ impl Pbft {
         let is_news = self.views.votes.get(&vote.voter).is_none_or(|held| held.view < vote.view);
         let is_open = vote.view > self.view || vote.view == self.view && !self.active;
         let is_named = self.is_named(&vote);
-        if !is_open || !is_news && !is_named || vote.voter == self.seat.me {
+        if !is_open || vote.voter == self.seat.me {
+            return;
+        }
+        if !is_news && !is_named {
+            // It may have come before this view began here, when it moved nobody.
+            self.consider_votes(now, effects);
             return;
         }
         if let Err(fault) = self.examine(&vote) {

@@ -37,7 +37,7 @@ impl Actor for Pbft {
     ];
 
     fn configuration() -> Config {
-        Config { checkpoint_entries: 4, log_window: 8, ..Config::new(crate::subject::keys()) }
+        Config { checkpoint_entries: 4, log_window: 8, window_entries: 2, ..Config::new(crate::subject::keys()) }
     }
 
     fn configure(config: &mut Config, option: &str, value: &str) -> Result<(), String> {
