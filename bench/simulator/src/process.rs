@@ -169,13 +169,14 @@ impl<P: Protocol> Running<P> {
         &mut self,
         now: Time,
         inputs: impl Iterator<Item = Input<P::Message>>,
+        tamper: impl FnOnce(&mut Effects<P>),
         harvest: &mut Harvest<P>,
     ) -> Result<(), JournalError> {
         self.catch_up(now, harvest);
         for input in inputs {
             self.take_in(now, input);
         }
-        self.conclude(now, |_| {}, harvest)
+        self.conclude(now, tamper, harvest)
     }
 
     /// Makes everything durable that was persisted so far.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use qlab_paxos::{MultiPaxos, Paxos, multi};
+use qlab_pbft::Pbft;
 use qlab_raft::Raft;
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Choice, Fault, Setup, Subject, Summary, attempt, campaign};
@@ -20,13 +21,22 @@ fn swarm<S: Subject>(seeds: Range<u64>) -> Summary {
 #[test]
 fn raft_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
     let summary = swarm::<Raft>(0..500);
-    went_everywhere(&summary);
+    went_everywhere(&summary, 20_000);
     assert!(summary.marks.count("truncated its log") > 0);
 }
 
 #[test]
 fn multi_paxos_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
-    went_everywhere(&swarm::<MultiPaxos>(0..500));
+    went_everywhere(&swarm::<MultiPaxos>(0..500), 20_000);
+}
+
+#[test]
+fn pbft_keeps_its_laws_in_a_swarm_with_liars_that_goes_everywhere() {
+    let summary = swarm::<Pbft>(0..300);
+    went_everywhere(&summary, 5_000);
+    for mark in ["saw misbehaviour", "view entered"] {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
 }
 
 #[test]
@@ -48,7 +58,7 @@ fn multi_paxos_keeps_its_laws_with_quorums_of_unequal_size() {
     assert!(operations > 1_000, "hardly anything was served: {operations}");
 }
 
-fn went_everywhere(summary: &Summary) {
+fn went_everywhere(summary: &Summary, operations: u64) {
     for (fault, times) in summary.tally.iter() {
         assert!(times > 0, "{fault} never took effect");
     }
@@ -70,7 +80,7 @@ fn went_everywhere(summary: &Summary) {
     for mark in marks {
         assert!(summary.marks.count(mark) > 0, "never: {mark}");
     }
-    assert!(summary.operations > 20_000, "hardly anything was served: {}", summary.operations);
+    assert!(summary.operations > operations, "hardly anything was served: {}", summary.operations);
 }
 
 #[test]
@@ -120,6 +130,7 @@ fn the_same_seed_is_the_same_world() {
     same_world::<Raft>();
     same_world::<MultiPaxos>();
     same_world::<Paxos>();
+    same_world::<Pbft>();
 }
 
 fn same_world<S: Subject>() {

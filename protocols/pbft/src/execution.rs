@@ -1,18 +1,18 @@
 //! Executing what is committed, in order, once.
 
-use qlab_kernel::{Commit, Effects, Index, Intake, Ticket};
+use qlab_kernel::{Commit, Effects, Index, Intake, Ticket, Time};
 
 use crate::Pbft;
 use crate::request::Requests;
 
 impl Pbft {
     /// Hands everything committed to the state machine, as far as there is no gap and the requests are here.
-    pub(crate) fn execute(&mut self, effects: &mut Effects<Self>) {
+    pub(crate) fn execute(&mut self, now: Time, effects: &mut Effects<Self>) {
         while let Some(requests) = self.next_to_execute() {
             let seq = self.executed.next();
             self.executed = seq;
             self.perform(seq, &requests, effects);
-            requests.iter().for_each(|request| self.backlog.remove(request.digest()));
+            requests.iter().for_each(|request| self.backlog.finish(now, request.digest()));
             // Progress: this view works, and the next one need not wait for longer.
             self.impatience.calm();
             if self.checkpoints.is_due(requests.bytes(), &self.config) {

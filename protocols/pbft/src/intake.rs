@@ -1,12 +1,16 @@
 //! Requests that are known and not executed: first come, first served for each client, and all clients in turn.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use qlab_kernel::Time;
 
 use crate::config::Config;
 use crate::keys::Digest;
 use crate::request::{ClientRequest, REQUESTS_MAX};
+
+/// Executed requests that are remembered at the most.
+const DONE_MAX: usize = 1 << 16;
 
 /// What became of a request that came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,9 @@ pub(crate) struct Backlog {
     turn: u16,
     /// Oldest first; what is executed is skipped.
     arrivals: VecDeque<(Time, Digest)>,
+    /// What was executed not long ago, oldest first: what others say of it late is no news.
+    done: VecDeque<(Time, Digest)>,
+    done_at: BTreeMap<Digest, Time>,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,30 @@ impl Backlog {
         self.queues.entry(request.client()).or_default().push_back(*request.digest());
         self.known.insert(*request.digest(), Known { request, at: now, queued: true });
         Added::New
+    }
+
+    /// It was executed.
+    pub(crate) fn finish(&mut self, now: Time, digest: &Digest) {
+        self.remove(digest);
+        self.done.push_back((now, *digest));
+        self.done_at.insert(*digest, now);
+        while self.done.len() > DONE_MAX
+            && let Some((at, oldest)) = self.done.pop_front()
+        {
+            if self.done_at.get(&oldest) == Some(&at) {
+                self.done_at.remove(&oldest);
+            }
+        }
+    }
+
+    /// Whether it was executed so short a time ago that nobody need do it again.
+    pub(crate) fn is_done(&self, now: Time, digest: &Digest, memory: Duration) -> bool {
+        self.done_at.get(digest).is_some_and(|at| now < *at + memory)
+    }
+
+    /// Everything was executed elsewhere, or its clients will ask again.
+    pub(crate) fn forget_all(&mut self) {
+        *self = Self { turn: self.turn, ..Self::default() };
     }
 
     pub(crate) fn get(&self, digest: &Digest) -> Option<&ClientRequest> {
@@ -134,6 +165,13 @@ impl Backlog {
             .pop_front_if(|(at, digest)| known.get(digest).is_none_or(|k| k.at != *at))
             .is_some()
         {}
+    }
+
+    /// What came so long ago that it should be executed by now, oldest first.
+    pub(crate) fn waiting_since(&self, now: Time, waits: Duration) -> impl Iterator<Item = &ClientRequest> {
+        let arrived = self.arrivals.iter().take_while(move |(at, _)| *at + waits <= now);
+        let known = arrived.filter_map(|(at, digest)| self.known.get(digest).filter(|known| known.at == *at));
+        known.map(|known| &known.request)
     }
 
     /// When the oldest of all came.

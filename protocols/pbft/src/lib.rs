@@ -75,6 +75,7 @@ mod view_change;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use qlab_kernel::{Effects, Event, Index, Input, Intake, Lsn, NodeId, Protocol, Seat, Term, Time};
 
@@ -87,7 +88,7 @@ use agreement::Burst;
 use checkpoint::Checkpoints;
 use intake::Backlog;
 use keys::{Claim, Digest, Signature, Statement};
-use message::StableCheckpoint;
+use message::{NewView, StableCheckpoint, ViewChange};
 use quorum::Quorum;
 use slots::Slots;
 use standing::Standing;
@@ -202,7 +203,7 @@ impl Protocol for Pbft {
         self.begin_first_view(effects);
         self.admit(now, effects);
         self.conclude(now, effects);
-        self.execute(effects);
+        self.execute(now, effects);
         self.propose(now, effects);
     }
 
@@ -276,6 +277,12 @@ impl Pbft {
         self.slots.get(seq)?.committed
     }
 
+    /// How the view began that this replica is in, and by which votes; not known of the first one, nor after a restart.
+    #[must_use]
+    pub fn begun(&self) -> Option<(&NewView, &[Arc<ViewChange>])> {
+        self.views.begun.as_ref().map(|(new_view, votes)| (&**new_view, &votes[..]))
+    }
+
     /// How often keys were used since the start.
     #[must_use]
     pub const fn work(&self) -> &Work {
@@ -317,6 +324,7 @@ impl Pbft {
             Message::Stable(stable) => self.on_stable(from, stable, effects),
             Message::FetchVotes { view } => self.on_fetch_votes(from, view, effects),
             Message::FetchBody { seq, digest } => self.on_fetch_body(from, seq, digest, effects),
+            Message::Executed { seq, digest } => self.on_executed(from, seq, digest),
             Message::Body { seq, requests } => self.on_body(seq, requests, effects),
             Message::FetchState { seq, have_bytes } => self.on_fetch_state(from, seq, have_bytes, effects),
             Message::State { chunk, last } => self.on_state(from, &chunk, last, effects),

@@ -120,6 +120,13 @@ pub enum Message {
         /// The last entry executed.
         executed: Index,
     },
+    /// This is committed, in whichever view: for those who are not in mine and cannot follow it there.
+    Executed {
+        /// Which entry.
+        seq: Index,
+        /// What it holds.
+        digest: Digest,
+    },
     /// The proof of this request, which you relayed or propose, shows me nothing.
     Doubt {
         /// The request.
@@ -168,7 +175,7 @@ impl Message {
             Self::Checkpoint { seq, .. } | Self::FetchBody { seq, .. } | Self::Body { seq, .. } => {
                 seq_is(*seq)
             }
-            Self::FetchState { seq, .. } => seq_is(*seq),
+            Self::FetchState { seq, .. } | Self::Executed { seq, .. } => seq_is(*seq),
             Self::Stable(stable) => seq_is(stable.seq),
             Self::ViewChange(vote) => view_is(vote.view) && vote.stable.seq.0 <= NUMBERS_MAX,
             Self::NewView(new_view) => view_is(new_view.view),

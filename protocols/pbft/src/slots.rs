@@ -30,6 +30,8 @@ pub(crate) struct Slot {
     pub(crate) prepared: Option<(Prepared, Lsn)>,
     /// What is committed, whatever the view.
     pub(crate) committed: Option<Digest>,
+    /// What others say is committed, whatever their view.
+    told: BTreeMap<NodeId, Digest>,
     bodies: Vec<Requests>,
     /// The first record about it.
     first_lsn: Option<Lsn>,
@@ -174,6 +176,12 @@ impl Slot {
         } else if let Some(vote) = votes.get_mut(&node) {
             vote.verified = true;
         }
+    }
+
+    /// Somebody says that this is committed; how many say so now.
+    pub(crate) fn hear_committed(&mut self, from: NodeId, digest: Digest) -> usize {
+        self.told.insert(from, digest);
+        self.told.values().filter(|told| **told == digest).count()
     }
 
     pub(crate) fn is_prepared_in(&self, view: Term) -> bool {

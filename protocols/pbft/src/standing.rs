@@ -92,6 +92,11 @@ impl Pbft {
             return;
         }
         let primary = self.active.then(|| self.quorum.primary(self.view));
+        if self.backlog.is_done(now, request.digest(), self.config.view_timeout) {
+            // Its answer was lost, or is on its way. The primary has it executed again.
+            effects.refuse(ticket, batch, Refusal::NotLeader(primary));
+            return;
+        }
         let added = self.backlog.add(now, request.clone(), &self.config);
         if added == Added::Full {
             effects.refuse(ticket, batch, Refusal::Busy);
@@ -118,6 +123,9 @@ impl Pbft {
         effects: &mut Effects<Self>,
     ) {
         let digest = *request.digest();
+        if self.backlog.is_done(now, &digest, self.config.view_timeout) {
+            return;
+        }
         if self.is_primary() {
             self.take_as_primary(now, request, Some(from), effects);
         } else if !self.is_proved(&request) {

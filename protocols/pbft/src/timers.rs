@@ -87,7 +87,7 @@ impl Pbft {
         if self.status_at <= now {
             self.status_at = now + self.config.status_interval;
             self.tell_status(effects);
-            self.ask_again(effects);
+            self.ask_again(now, effects);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use qlab_kernel::limits::SNAPSHOT_CHUNK_BYTES;
 use qlab_kernel::snapshot::{Assembly, Chunk};
-use qlab_kernel::{Commit, Effects, Event, Index, NodeId, Snapshot, Term};
+use qlab_kernel::{Commit, Effects, Event, Index, NodeId, Snapshot, Term, Time};
 
 use crate::Pbft;
 use crate::keys::Digest;
@@ -21,6 +21,8 @@ use crate::slots::Phase;
 const RETOLD_ENTRIES: usize = 64;
 /// Bytes of requests that it is sent again.
 const RETOLD_BYTES: usize = 4 << 20;
+/// Requests that a primary is reminded of at a time.
+const REMINDED_REQUESTS: usize = 4;
 /// Pieces of an image in one answer.
 const STATE_CHUNKS: usize = 8;
 
@@ -54,9 +56,10 @@ impl Pbft {
     }
 
     /// Asks once more for what is missing, if nothing has moved since the last time.
-    pub(crate) fn ask_again(&mut self, effects: &mut Effects<Self>) {
+    pub(crate) fn ask_again(&mut self, now: Time, effects: &mut Effects<Self>) {
         self.send_vote(effects);
         self.send_checkpoints(effects);
+        self.remind_primary(now, effects);
         let stands_still = std::mem::replace(&mut self.transfer.executed, self.executed) == self.executed;
         if !stands_still {
             return;
@@ -82,11 +85,14 @@ impl Pbft {
             // Early: it is proved by others' signatures.
             effects.send_early(from, Message::Stable(self.stable.clone()));
         }
+        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
+        if stands_still && !(active && view == self.view) {
+            self.tell_executed(from, executed, effects);
+        }
         if self.active && (view < self.view || view == self.view && !active) {
             self.tell_beginning(from, effects);
             return;
         }
-        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
         if self.active && active && view == self.view && stands_still {
             self.tell_again(from, executed, effects);
         }
@@ -107,6 +113,43 @@ impl Pbft {
         for vote in votes {
             // Gated: this replica's own may be among them.
             effects.send(from, Message::ViewChange(Arc::clone(vote)));
+        }
+    }
+
+    /// What was executed after `executed`, as far as it is not in an image. A replica that gave up a view in which the others go
+    /// on hears nothing of them but this.
+    fn tell_executed(&self, to: NodeId, executed: Index, effects: &mut Effects<Self>) {
+        let entries = self.slots.after(executed).take_while(|(seq, _)| *seq <= self.executed);
+        for (seq, digest) in
+            entries.filter_map(|(seq, slot)| Some((seq, slot.committed?))).take(RETOLD_ENTRIES)
+        {
+            // Early: what is committed stays so.
+            effects.send_early(to, Message::Executed { seq, digest });
+        }
+    }
+
+    /// Of f + 1 that say so one is correct.
+    pub(crate) fn on_executed(&mut self, from: NodeId, seq: Index, digest: Digest) {
+        if !self.is_in_window(seq) {
+            return;
+        }
+        let weak = self.quorum.weak();
+        let slot = self.slots.at(seq);
+        if slot.hear_committed(from, digest) >= weak {
+            slot.committed.get_or_insert(digest);
+        }
+    }
+
+    /// Says once more what waits for long: the primary may not have heard of it, or may have forgotten it as executed.
+    fn remind_primary(&self, now: Time, effects: &mut Effects<Self>) {
+        if !self.active || self.is_primary() || self.is_behind() {
+            return;
+        }
+        let primary = self.quorum.primary(self.view);
+        let waits = self.config.status_interval;
+        for request in self.backlog.waiting_since(now, waits).take(REMINDED_REQUESTS) {
+            // Early: it is the client's word, not this replica's.
+            effects.send_early(primary, Message::Relay(request.clone()));
         }
     }
 
@@ -249,6 +292,7 @@ impl Pbft {
         self.keep_image(snapshot, effects);
         self.executed = index;
         self.checkpoints.begin_anew();
+        self.backlog.forget_all();
         effects.event(Event::Installed(index));
     }
 }

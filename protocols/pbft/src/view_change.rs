@@ -125,7 +125,12 @@ impl Pbft {
         let is_news = self.views.votes.get(&vote.voter).is_none_or(|held| held.view < vote.view);
         let is_open = vote.view > self.view || vote.view == self.view && !self.active;
         let is_named = self.is_named(&vote);
-        if !is_open || !is_news && !is_named || vote.voter == self.seat.me {
+        if !is_open || vote.voter == self.seat.me {
+            return;
+        }
+        if !is_news && !is_named {
+            // It may have come before this view began here, when it moved nobody.
+            self.consider_votes(now, effects);
             return;
         }
         if let Err(fault) = self.examine(&vote) {
@@ -182,8 +187,13 @@ impl Pbft {
             self.want_view(now, later[0], effects);
             return;
         }
-        if !self.active && self.views.count(self.view) >= self.quorum.certificate() {
+        // Whoever went on to a later view does not come back for this one, but has left the same as the others: if all of them
+        // wait for exactly this view, they wait for ever.
+        let left = self.views.votes.values().filter(|vote| vote.view >= self.view).count();
+        if !self.active && left >= self.quorum.certificate() {
             self.impatience.expect_view(now, self.config.view_timeout);
+        }
+        if !self.active && self.views.count(self.view) >= self.quorum.certificate() {
             self.begin_view(now, effects);
         }
     }

@@ -94,22 +94,22 @@ impl Clients {
     pub(crate) fn hear(&mut self, client: u64, answer: &Answer<'_>) -> Option<String> {
         let now_ns = self.tick();
         let asked = usize::try_from(client).ok().and_then(|client| self.asked.get_mut(client))?;
-        if answer.first != Sequence(1) {
-            return None; // the opening of its session
-        }
+        // Its session's opening may stand before it, in the same answer or in one of its own.
+        let place = usize::try_from(1_u64.checked_sub(answer.first.0)?).ok()?;
         let what = asked.value.as_ref().map_or(asked.key.clone(), |value| format!("{} = {value}", asked.key));
         let (answered, says) = match answer.body {
-            AnswerBody::Written(outcomes) => match outcomes.iter().next()?.status {
+            AnswerBody::Written(outcomes) => match outcomes.iter().nth(place)?.status {
                 kv::STORED => (Answered::Written, format!("{what} is written")),
                 status => (Answered::Refused, format!("{what} is not written: {}", status_name(status))),
             },
-            AnswerBody::Values(values) => match values.iter().next()? {
+            AnswerBody::Values(values) => match values.iter().nth(place)? {
                 (kv::FOUND, value) => {
                     let value = String::from_utf8_lossy(value).into_owned();
                     (Answered::Found(value.clone()), format!("{what} is {value}"))
                 }
                 _ => (Answered::Absent, format!("{what} is absent")),
             },
+            AnswerBody::Refused(_) if place > 0 => return None,
             AnswerBody::Refused(refusal) => {
                 (Answered::Refused, format!("{what} is refused: {}", reason(refusal)))
             }

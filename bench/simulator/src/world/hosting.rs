@@ -183,7 +183,8 @@ impl<S: Subject> World<'_, S> {
         }
         self.outcome.marks.done(&harvest.done);
         self.outcome.marks.add("requests refused", harvest.refused as u64);
-        let glimpse = Glimpse { now: self.now, process, node, core, harvest };
+        let clock = who.clock.local(self.now);
+        let glimpse = Glimpse { now: self.now, clock, process, node, core, harvest };
         self.common.after_burst(&glimpse)?;
         self.laws.after_burst(&glimpse)
     }

@@ -1,5 +1,7 @@
 //! Messages of a world, between replicas and with clients.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use qlab_kernel::client::answers;
 use qlab_kernel::{Message as _, NodeId, NodeSet, Request, Time, Wire};
@@ -9,10 +11,13 @@ use super::{Happening, World};
 use crate::clients::{Receivers, Wish};
 use crate::desk::ClientNumber;
 use crate::faults::Fault;
-use crate::laws::Laws;
+use crate::hostile::{Shot, spoil};
+use crate::laws::{Laws, Verdict};
 use crate::network::{below, percent};
 use crate::subject::Subject;
 
+/// How long a hostile client waits between two attacks at most.
+const HOSTILE_WAIT_MAX: Duration = Duration::from_millis(100);
 /// Old messages that a network may send again.
 const REMEMBERED_MAX: usize = 256;
 
@@ -71,6 +76,20 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
+    /// A hostile client does what it does, until everybody else is served in a healed world.
+    pub(super) fn shoot(&mut self, hostile: usize) {
+        if !self.asking && self.is_everything_answered() {
+            return;
+        }
+        let client = self.hostiles[hostile].number;
+        for Shot { to, request, spoiled_for } in self.hostiles[hostile].shoot(&mut self.chance) {
+            let proof = spoil(&S::proof(&self.config, client as u16, &request), spoiled_for);
+            self.send_request(client, to, &request, &proof);
+        }
+        let wait = below(&mut self.chance, HOSTILE_WAIT_MAX);
+        self.schedule_in(wait, Happening::Shoot { hostile });
+    }
+
     pub(super) fn patience(&mut self, client: ClientNumber) {
         let vigil = &mut self.vigils[client as usize];
         vigil.is_kept = false;
@@ -90,12 +109,18 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
-    pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) {
+    pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) -> Verdict {
         self.outcome.messages += 1;
+        if client as usize >= self.clients.len() {
+            // A hostile one does not care.
+            return Ok(());
+        }
+        self.laws.answered(client, from, &frame);
         let mut believed = std::mem::take(&mut self.believed);
         let asker = &mut self.clients[client as usize];
         let wish = asker.hear(from, frame, &mut self.clientele, &mut believed);
         wish.into_iter().for_each(|wish| self.grant(client, wish));
+        let verdict = believed.iter().try_for_each(|frame| self.laws.believed(client, frame));
         for answer in believed.iter().flat_map(|frame| answers(frame)) {
             let answer = answer.expect("replicas that are believed send what can be read");
             let asker = &mut self.clients[client as usize];
@@ -105,6 +130,7 @@ impl<S: Subject> World<'_, S> {
         }
         believed.clear();
         self.believed = believed;
+        verdict
     }
 
     pub(super) fn grant(&mut self, client: ClientNumber, wish: Wish) {
@@ -136,10 +162,20 @@ impl<S: Subject> World<'_, S> {
     fn ask_replica(&mut self, client: ClientNumber, node: NodeId, request: &Request) {
         self.story.tell(self.now, || format!("client {client} asks {node}: {request:?}"));
         let proof = S::proof(&self.config, client as u16, request);
-        let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
-        for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
-            let (process, request, proof) = (usize::from(node.0), request.clone(), proof.clone());
-            self.schedule_at(at, Happening::Request { process, client, request, proof });
+        self.send_request(client, node, request, &proof);
+    }
+
+    /// To both, if it runs twice.
+    fn send_request(&mut self, client: ClientNumber, node: NodeId, request: &Request, proof: &Bytes) {
+        for process in [usize::from(node.0), usize::from(node.0) + self.schedule.nodes] {
+            if process >= self.processes.len() {
+                continue;
+            }
+            let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
+            for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
+                let (request, proof) = (request.clone(), proof.clone());
+                self.schedule_at(at, Happening::Request { process, client, request, proof });
+            }
         }
     }
 }

@@ -173,6 +173,7 @@ impl Wire for Message {
             }
             Self::Doubt { request } => put!(sink, 14, request),
             Self::Vouch { request } => put!(sink, 15, request),
+            Self::Executed { seq, digest } => put!(sink, 16, seq, digest),
         }
     }
 
@@ -213,6 +214,7 @@ impl Wire for Message {
             },
             14 => Self::Doubt { request: Digest::decode(r)? },
             15 => Self::Vouch { request: Digest::decode(r)? },
+            16 => Self::Executed { seq: Index::decode(r)?, digest: Digest::decode(r)? },
             other => return Err(WireError::Invalid { what: "message tag", value: other.into() }),
         })
     }
