@@ -57,8 +57,7 @@ pub(crate) struct Shot {
 impl Hostile {
     pub(crate) fn drawn(number: ClientNumber, nodes: usize, chance: &mut Pcg32) -> Self {
         use Way::*;
-        let ways =
-            [ProvingNothing, ConvincingSome, ConvincingSome, TwoFaced, Impersonating, Huge, Flooding];
+        let ways = [ProvingNothing, ConvincingSome, ConvincingSome, TwoFaced, Impersonating, Huge, Flooding];
         let way = ways[chance.random_range(0..ways.len())];
         let session = SessionId::owned(number as u16, 1);
         Self { number, nodes, session, next: Sequence(1), way }
@@ -70,7 +69,10 @@ impl Hostile {
         match self.way {
             Way::ProvingNothing => {
                 let request = self.write(1, chance);
-                everyone.iter().map(|to| Shot { to, request: request.clone(), spoiled_for: everyone }).collect()
+                everyone
+                    .iter()
+                    .map(|to| Shot { to, request: request.clone(), spoiled_for: everyone })
+                    .collect()
             }
             Way::ConvincingSome => {
                 let spoiled_for = everyone.iter().filter(|_| chance.random()).collect();

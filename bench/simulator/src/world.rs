@@ -39,8 +39,7 @@ const HOSTILITY: Duration = Duration::from_millis(50);
 const EVENTS_MAX: u64 = 10_000_000;
 
 /// How a replica of so many lies, if it does.
-pub type Lies<S> =
-    fn(NodeId, usize, &<S as Protocol>::Config, &mut Pcg32) -> Option<Box<dyn Byzantine<S>>>;
+pub type Lies<S> = fn(NodeId, usize, &<S as Protocol>::Config, &mut Pcg32) -> Option<Box<dyn Byzantine<S>>>;
 
 /// What is different from an honest world of honest replicas: for wrappers that lie and for worlds that must fail.
 pub struct Setup<S: Subject> {

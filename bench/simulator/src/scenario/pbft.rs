@@ -11,7 +11,8 @@ use super::actor::{Actor, Stand};
 use super::command::GivenLog;
 use crate::byzantine::pbft::{Forger, Lie, by_name};
 
-const OPTIONS: &str = "authentication (macs, signatures), batching, checkpoint_entries, log_window, view_timeout_ms";
+const OPTIONS: &str =
+    "authentication (macs, signatures), batching, checkpoint_entries, log_window, view_timeout_ms";
 /// Entries after the last checkpoint that are shown.
 const SHOWN_ENTRIES: u64 = 32;
 
@@ -37,7 +38,12 @@ impl Actor for Pbft {
     ];
 
     fn configuration() -> Config {
-        Config { checkpoint_entries: 4, log_window: 8, window_entries: 2, ..Config::new(crate::subject::keys()) }
+        Config {
+            checkpoint_entries: 4,
+            log_window: 8,
+            window_entries: 2,
+            ..Config::new(crate::subject::keys())
+        }
     }
 
     fn configure(config: &mut Config, option: &str, value: &str) -> Result<(), String> {

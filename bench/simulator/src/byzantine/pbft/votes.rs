@@ -48,7 +48,8 @@ impl Byzantine<Pbft> for VotingForAll {
 
     fn rewrite(&mut self, _: Time, effects: &mut Effects<Pbft>, _: &mut Pcg32) {
         // What its core would say binds it to one digest.
-        let is_bound = |message: &Message| matches!(message, Message::Prepare { .. } | Message::Commit { .. });
+        let is_bound =
+            |message: &Message| matches!(message, Message::Prepare { .. } | Message::Commit { .. });
         edit(effects, |_, message| (!is_bound(&message)).then_some(message));
         for (from, place) in self.heard.drain(..) {
             if !self.agreed.insert((from, place)) {

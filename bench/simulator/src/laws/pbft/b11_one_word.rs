@@ -38,8 +38,7 @@ impl Words {
     fn says(&mut self, node: NodeId, kind: &'static str, view: Term, seq: u64, digest: Digest) -> Verdict {
         let first = *self.said.entry((node, kind, view.0, seq)).or_insert(digest);
         if first != digest {
-            let what =
-                format!("{node} says {kind} in view {view} for {seq}: {first:?} and then {digest:?}");
+            let what = format!("{node} says {kind} in view {view} for {seq}: {first:?} and then {digest:?}");
             return broken(LAW, what);
         }
         Ok(())

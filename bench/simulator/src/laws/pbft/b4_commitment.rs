@@ -50,7 +50,8 @@ impl Commitment {
         }
         agreement.check(seq, digest, &format!("{node}"))?;
         if ledger.committed(seq).is_none_or(|lock| lock.digest != digest) {
-            let what = format!("{node} takes {digest:?} as committed at {seq}; too few disks hold a certificate");
+            let what =
+                format!("{node} takes {digest:?} as committed at {seq}; too few disks hold a certificate");
             return broken(LAW, what);
         }
         Ok(())

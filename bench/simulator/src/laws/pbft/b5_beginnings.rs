@@ -42,7 +42,8 @@ impl Beginnings {
 
     /// A replica enters a view.
     pub(crate) fn check(&mut self, glimpse: &Glimpse<'_, Pbft>, view: Term, ledger: &Ledger) -> Verdict {
-        let Some((new_view, votes)) = glimpse.core.begun().filter(|(new_view, _)| new_view.view == view) else {
+        let Some((new_view, votes)) = glimpse.core.begun().filter(|(new_view, _)| new_view.view == view)
+        else {
             return Ok(());
         };
         if !self.checked.insert(new_view.statement()) {
@@ -52,7 +53,8 @@ impl Beginnings {
             Ok(demanded) => demanded,
             Err(why) => return broken(FUNCTION, format!("{} enters view {view}: {why}", glimpse.node)),
         };
-        let proposals: BTreeMap<Index, Digest> = new_view.proposals.iter().map(|it| (it.seq, it.digest)).collect();
+        let proposals: BTreeMap<Index, Digest> =
+            new_view.proposals.iter().map(|it| (it.seq, it.digest)).collect();
         if proposals != demanded || proposals.len() != new_view.proposals.len() {
             let what = format!("view {view} begins with {proposals:?}; its votes demand {demanded:?}");
             return broken(FUNCTION, what);
@@ -139,7 +141,8 @@ impl Beginnings {
 fn holds(begun: &Begun, lock: &Lock) -> Verdict {
     let Lock { seq, view, digest } = *lock;
     if view < begun.view && seq > begun.stable && begun.proposals.get(&seq) != Some(&digest) {
-        let what = format!("{digest:?} was committed at {seq} in view {view}; view {} begins without", begun.view);
+        let what =
+            format!("{digest:?} was committed at {seq} in view {view}; view {} begins without", begun.view);
         return broken(COMMITTED, what);
     }
     Ok(())
@@ -152,7 +155,8 @@ pub(crate) fn prove_stable(stable: &StableCheckpoint, ledger: &Ledger) -> Result
         return Ok(());
     }
     let statement = checkpoint_statement(*seq, digest);
-    let signed = signatures.iter().filter(|(node, signature)| ledger.is_signed(*node, &statement, *signature));
+    let signed =
+        signatures.iter().filter(|(node, signature)| ledger.is_signed(*node, &statement, *signature));
     let signers: NodeSet = signed.map(|(node, _)| *node).collect();
     if signers.len() < ledger.certificate() {
         return Err(format!("the checkpoint at {seq} is signed by {} replicas", signers.len()));

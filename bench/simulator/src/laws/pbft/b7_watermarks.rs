@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use qlab_kernel::Index;
+use qlab_pbft::Pbft;
 use qlab_pbft::keys::Digest;
 use qlab_pbft::message::{Message, PrePrepare, StableCheckpoint};
-use qlab_pbft::Pbft;
 
 use super::b5_beginnings::prove_stable;
 use super::ledger::Ledger;
@@ -84,7 +84,10 @@ impl Watermarks {
         let (stable, durable) = (glimpse.core.stable(), ledger.disk(glimpse.process).stable);
         if stable > durable {
             let node = glimpse.node;
-            return broken(STABLE, format!("{node} forgets up to {stable}; its disk knows {durable} to be stable"));
+            return broken(
+                STABLE,
+                format!("{node} forgets up to {stable}; its disk knows {durable} to be stable"),
+            );
         }
         Ok(())
     }

@@ -44,7 +44,8 @@ impl Clients {
             let voters = words.and_then(|words| words.iter().find(|(known, _)| *known == said));
             let voters = voters.map_or(0, |(_, voters)| voters.len());
             if voters < self.matching {
-                let what = format!("client {client} believes {said:?} for {number}, as {voters} replicas say");
+                let what =
+                    format!("client {client} believes {said:?} for {number}, as {voters} replicas say");
                 return broken(LAW, what);
             }
         }
@@ -58,12 +59,16 @@ fn items(frame: &[u8]) -> Vec<(SessionId, u64, Said)> {
     for answer in answers(frame).map_while(Result::ok) {
         let (session, numbers, index) = (answer.session, answer.first.0.., answer.index.0);
         match answer.body {
-            AnswerBody::Written(outcomes) => items.extend(numbers.zip(outcomes.iter()).map(|(number, it)| {
-                (session, number, Said(false, index, it.status, it.number.to_le_bytes().to_vec()))
-            })),
-            AnswerBody::Values(values) => items.extend(numbers.zip(values.iter()).map(
-                |(number, (status, value))| (session, number, Said(true, index, status, value.to_vec())),
-            )),
+            AnswerBody::Written(outcomes) => {
+                items.extend(numbers.zip(outcomes.iter()).map(|(number, it)| {
+                    (session, number, Said(false, index, it.status, it.number.to_le_bytes().to_vec()))
+                }))
+            }
+            AnswerBody::Values(values) => {
+                items.extend(numbers.zip(values.iter()).map(|(number, (status, value))| {
+                    (session, number, Said(true, index, status, value.to_vec()))
+                }))
+            }
             AnswerBody::Refused(_) | AnswerBody::Moved(_) => {}
         }
     }
