@@ -1,12 +1,14 @@
-//! What the cores cost by themselves: three replicas pumped in one thread, memory only, commands of 64 bytes.
+//! What the cores cost by themselves: replicas pumped in one thread, memory only, commands of 64 bytes.
 
 use std::hint::black_box;
+use std::ops::Range;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use qlab_kernel::{Batch, BatchBuilder, Command, Input, Protocol, Request, Sequence, SessionId, Ticket};
-use qlab_paxos::Paxos;
 use qlab_paxos::single::{self, FirstBallot};
+use qlab_paxos::{MultiPaxos, Paxos, multi};
+use qlab_pbft::{Authentication, Keyring, Pbft};
 use qlab_raft::Raft;
 use qlab_simulator::Pump;
 
@@ -14,40 +16,44 @@ const COMMAND_BYTES: usize = 64;
 const BURSTS: [u64; 5] = [1, 16, 256, 1024, 4096];
 
 /// Every command is a request of its own: packing them is part of what is measured.
-fn requests(count: u64) -> Vec<Batch> {
+fn requests<M>(sequences: Range<u64>, prove: impl Fn(&Request) -> Bytes) -> Vec<Input<M>> {
     let mut builder = BatchBuilder::new();
-    (1..=count)
+    sequences
         .map(|sequence| {
             builder.begin(SessionId(1), Sequence(sequence), Sequence(1));
             builder.push_bytes(&[7; COMMAND_BYTES]);
-            builder.finish()
+            let request = Request::Write(builder.finish());
+            let proof = prove(&request);
+            Input::Request { ticket: Ticket(1), request, proof }
         })
         .collect()
 }
 
-fn commits<P: Protocol>(criterion: &mut Criterion, config: &P::Config, nodes: usize) {
+fn commits<P: Protocol>(
+    criterion: &mut Criterion,
+    config: &P::Config,
+    nodes: usize,
+    prove: impl Fn(&Request) -> Bytes,
+) {
     let mut group = criterion.benchmark_group(format!("commits/{}", P::NAME));
     for burst in BURSTS {
-        let requests = requests(burst);
         let mut pump = Pump::<P>::new(nodes, config);
         let leader = pump.leader();
+        let mut next = 1;
         group.throughput(Throughput::Elements(burst));
         group.bench_function(BenchmarkId::from_parameter(burst), |bencher| {
-            bencher.iter(|| {
-                for batch in &requests {
-                    pump.give(
-                        leader,
-                        Input::Request {
-                            ticket: Ticket(1),
-                            request: Request::Write(batch.clone()),
-                            proof: Bytes::new(),
-                        },
-                    );
-                }
+            // New ones each time: what was executed a moment ago may not be taken again.
+            let ask = || {
+                next += burst;
+                requests(next - burst..next, &prove)
+            };
+            let commit = |requests: Vec<Input<P::Message>>| {
+                requests.into_iter().for_each(|request| pump.give(leader, request));
                 let before = pump.applied(leader);
                 pump.settle();
                 assert!(black_box(pump.applied(leader)) > before, "nothing was committed");
-            });
+            };
+            bencher.iter_batched(ask, commit, BatchSize::LargeInput);
         });
     }
     group.finish();
@@ -100,9 +106,14 @@ fn paxos(criterion: &mut Criterion) {
     decisions(criterion, "paxos-promised", &promised);
 }
 
-fn raft(criterion: &mut Criterion) {
-    commits::<Raft>(criterion, &qlab_raft::Config::default(), 3);
+fn logs(criterion: &mut Criterion) {
+    commits::<Raft>(criterion, &qlab_raft::Config::default(), 3, |_| Bytes::new());
+    commits::<MultiPaxos>(criterion, &multi::Config::default(), 3, |_| Bytes::new());
+    // With keys that cost next to nothing: what agreement itself costs. The example `commits_per_second` of its crate has both.
+    let keys = Keyring::simulated(4, 1, 1);
+    let prover = keys.prover(0, Authentication::Macs);
+    commits::<Pbft>(criterion, &qlab_pbft::Config::new(keys), 4, |request| prover.prove(request));
 }
 
-criterion_group!(benches, raft, paxos);
+criterion_group!(benches, logs, paxos);
 criterion_main!(benches);

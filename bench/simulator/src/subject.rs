@@ -234,11 +234,12 @@ impl Subject for Pbft {
         false
     }
 
-    /// Fire of six seconds makes no replica wait for longer than twice as long, as patience doubles; the next views may be those of
-    /// f liars in a row, each of which costs twice the time of the one before; and the one after that must come to something.
+    /// Fire of three seconds makes no replica wait for longer than twice as long, as patience doubles. Each of the next views costs
+    /// twice the time of the one before: those of f liars in a row, and one of each honest primary that a client convinces and that
+    /// cannot convince the others. Then one must come to something.
     fn patience(config: &qlab_pbft::Config) -> Duration {
-        let waits = Duration::from_secs(12).max(config.view_timeout * 2);
-        waits * (1 + 2 + 4 + 8)
+        let waits = Duration::from_secs(6).max(config.view_timeout * 2);
+        waits * (1 + 2 + 4 + 8 + 16 + 32 + 64)
     }
 
     fn nodes(drawn: usize) -> usize {

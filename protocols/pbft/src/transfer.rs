@@ -86,7 +86,7 @@ impl Pbft {
             effects.send_early(from, Message::Stable(self.stable.clone()));
         }
         let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
-        if stands_still && !(active && view == self.view) {
+        if stands_still {
             self.tell_executed(from, executed, effects);
         }
         if self.active && (view < self.view || view == self.view && !active) {
@@ -117,7 +117,7 @@ impl Pbft {
     }
 
     /// What was executed after `executed`, as far as it is not in an image. A replica that gave up a view in which the others go
-    /// on hears nothing of them but this.
+    /// on hears nothing of them but this; and in its own view it may lack the word of some who must keep silent.
     fn tell_executed(&self, to: NodeId, executed: Index, effects: &mut Effects<Self>) {
         let entries = self.slots.after(executed).take_while(|(seq, _)| *seq <= self.executed);
         for (seq, digest) in

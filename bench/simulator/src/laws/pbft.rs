@@ -69,12 +69,14 @@ impl PbftLaws {
     }
 
     fn keep(&mut self, process: usize, durable: Lsn) {
-        for lock in self.ledger.synced(process, durable) {
-            let verdict = self
-                .agreement
-                .check(lock.seq, lock.digest, &format!("2f + 1 certificates of view {}", lock.view))
-                .and_then(|()| self.beginnings.check_lock(&lock));
+        for (lock, is_committed) in self.ledger.synced(process, durable) {
+            let verdict = self.certificates.check_unique(process, &lock);
             self.note(verdict);
+            if is_committed {
+                let who = format!("2f + 1 certificates of view {}", lock.view);
+                let verdict = self.agreement.check(lock.seq, lock.digest, &who);
+                self.note(verdict.and_then(|()| self.beginnings.check_lock(&lock)));
+            }
         }
     }
 
@@ -88,7 +90,7 @@ impl PbftLaws {
                 self.watermarks.check_window(glimpse, pre_prepare.seq)?;
             }
             Record::Prepared(prepared) => {
-                self.certificates.check(glimpse.node, prepared, &self.ledger)?;
+                b3_certificates::check(glimpse.node, prepared, &self.ledger)?;
                 self.watermarks.check_window(glimpse, prepared.seq)?;
             }
             Record::Voted(vote) => self.beginnings.check_own_vote(process, vote, &self.ledger)?,

@@ -7,29 +7,35 @@ use qlab_kernel::{Index, NodeId, NodeSet, Term};
 use qlab_pbft::keys::Digest;
 use qlab_pbft::message::{Prepared, pre_prepare_statement, prepare_statement};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Lock};
 use crate::laws::{Verdict, broken};
 
 const PROVED: &str = "B3 prepared is proved";
 const UNIQUE: &str = "B3 one digest is prepared";
 
-/// What was first prepared at every place.
+/// What was first prepared at every place, and at which process: durably, as what a crash takes was never told to anybody, and may
+/// hold the replica's own word that it never gave.
 #[derive(Debug, Default)]
-pub(crate) struct Certificates(HashMap<(Term, Index), (Digest, NodeId)>);
+pub(crate) struct Certificates(HashMap<(Term, Index), (Digest, usize)>);
 
 impl Certificates {
-    pub(crate) fn check(&mut self, node: NodeId, prepared: &Prepared, ledger: &Ledger) -> Verdict {
-        if let Err(why) = prove(prepared, ledger) {
-            return broken(PROVED, format!("{node} takes for prepared what is not: {why}"));
-        }
-        let Prepared { view, seq, digest, .. } = *prepared;
-        let (first, whose) = *self.0.entry((view, seq)).or_insert((digest, node));
+    /// A certificate has become durable.
+    pub(crate) fn check_unique(&mut self, process: usize, lock: &Lock) -> Verdict {
+        let Lock { seq, view, digest } = *lock;
+        let (first, whose) = *self.0.entry((view, seq)).or_insert((digest, process));
         if first != digest {
-            let what = format!("entry {seq} in view {view} is {first:?} at {whose} and {digest:?} at {node}");
+            let what =
+                format!("entry {seq} in view {view} is {first:?} at {whose} and {digest:?} at {process}");
             return broken(UNIQUE, what);
         }
         Ok(())
     }
+}
+
+/// A replica writes a certificate down.
+pub(crate) fn check(node: NodeId, prepared: &Prepared, ledger: &Ledger) -> Verdict {
+    prove(prepared, ledger)
+        .or_else(|why| broken(PROVED, format!("{node} takes for prepared what is not: {why}")))
 }
 
 /// What is wrong with a certificate, if anything is.

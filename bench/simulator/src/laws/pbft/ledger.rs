@@ -122,13 +122,13 @@ impl Ledger {
         prepared.split_off(&seq.next())
     }
 
-    /// Takes in what has become durable; what is newly committed by it.
-    pub(crate) fn synced(&mut self, process: usize, durable: Lsn) -> Vec<Lock> {
-        let mut locks = Vec::new();
+    /// Takes in what has become durable; the certificates among it, and whether their entries are committed by that.
+    pub(crate) fn synced(&mut self, process: usize, durable: Lsn) -> Vec<(Lock, bool)> {
+        let mut certified = Vec::new();
         while let Some((_, note)) = self.disks[process].on_the_way.pop_front_if(|(lsn, _)| *lsn <= durable) {
-            locks.extend(self.keep(process, note));
+            certified.extend(self.keep(process, note));
         }
-        locks
+        certified
     }
 
     /// A journal that ends with `last` was opened: what was on its way and is not there never will be.
@@ -145,7 +145,7 @@ impl Ledger {
         self.honest = self.honest.without(node);
     }
 
-    fn keep(&mut self, process: usize, note: Note) -> Option<Lock> {
+    fn keep(&mut self, process: usize, note: Note) -> Option<(Lock, bool)> {
         let disk = &mut self.disks[process];
         match note {
             Note::Entered(view) => disk.entered = disk.entered.max(Some(view)),
@@ -157,24 +157,24 @@ impl Ledger {
             }
             Note::Prepared(lock) => {
                 disk.prepared.insert(lock.seq, (lock.view, lock.digest));
-                return self.count(process, lock);
+                return Some((lock, self.count(process, lock)));
             }
         }
         None
     }
 
     /// **Committed**: 2f + 1 replicas hold the certificate of one view durably (OSDI '99 §4.2). Liars may hold anything.
-    fn count(&mut self, process: usize, lock: Lock) -> Option<Lock> {
+    fn count(&mut self, process: usize, lock: Lock) -> bool {
         let liars = self.nodes - self.honest.len();
         let (node, needed) = (self.node(process), self.certificate());
         let holders = self.holders.entry((lock.seq, lock.view, lock.digest)).or_default();
         let is_new = !holders.contains(node);
         holders.insert(node);
         if !is_new || holders.len() + liars < needed {
-            return None;
+            return false;
         }
         self.committed.entry(lock.seq).or_insert(lock);
-        Some(lock)
+        true
     }
 
     fn node(&self, process: usize) -> NodeId {
