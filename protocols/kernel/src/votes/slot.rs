@@ -67,7 +67,7 @@ impl Slot {
             return false;
         }
         let voters = self.count(from, said);
-        let matching = crate::mutant!(matching, "votes: one answer is enough", 1);
+        crate::mutant!("votes: one answer is enough", matching = 1);
         if voters < matching {
             return false;
         }
