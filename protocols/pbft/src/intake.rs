@@ -167,6 +167,15 @@ impl Backlog {
         {}
     }
 
+    /// Gives up what waits to be proposed of these clients; what that is, each client's oldest first.
+    pub(crate) fn withdraw(&mut self, of: impl Fn(u16) -> bool) -> Vec<ClientRequest> {
+        let queues = self.queues.iter().filter(|(client, _)| of(**client));
+        let digests: Vec<Digest> = queues.flat_map(|(_, queue)| queue).copied().collect();
+        let requests = digests.iter().filter_map(|digest| self.get(digest).cloned()).collect();
+        digests.iter().for_each(|digest| self.remove(digest));
+        requests
+    }
+
     /// What came so long ago that it should be executed by now, oldest first.
     pub(crate) fn waiting_since(&self, now: Time, waits: Duration) -> impl Iterator<Item = &ClientRequest> {
         let arrived = self.arrivals.iter().take_while(move |(at, _)| *at + waits <= now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use qlab_kernel::limits::{BATCH_BYTES_MAX, PROOF_BYTES_MAX};
 use qlab_kernel::wire::put_bytes;
-use qlab_kernel::{Batch, Reader, Request, SessionId, Sink, Wire, WireError};
+use qlab_kernel::{Batch, Reader, Request, Sink, Wire, WireError};
 
 use crate::keys::{Digest, Hasher, request_statement};
 
@@ -36,8 +36,8 @@ impl ClientRequest {
             Request::Write(batch) => (batch, false),
             Request::Read(batch) => (batch, true),
         };
-        let client = owner(batch.bursts().next()?.session);
-        let is_of_one = batch.bursts().all(|burst| owner(burst.session) == client);
+        let client = batch.bursts().next()?.session.owner();
+        let is_of_one = batch.belongs_to(client.into());
         if !is_of_one || proof.len() > PROOF_BYTES_MAX {
             return None;
         }
@@ -85,11 +85,6 @@ impl ClientRequest {
     pub const fn is_empty(&self) -> bool {
         false
     }
-}
-
-/// A session belongs to the client whose place stands in its upper bits.
-const fn owner(session: SessionId) -> u16 {
-    (session.0 >> 48) as u16
 }
 
 impl Wire for ClientRequest {

@@ -46,12 +46,14 @@ impl Standing {
     fn about(&mut self, digest: Digest, request: Option<ClientRequest>) -> &mut Opinion {
         if !self.opinions.contains_key(&digest) {
             self.order.push_back(digest);
+        }
+        let opinion = self.opinions.entry(digest).or_default();
+        if opinion.request.is_none() && request.is_some() {
             self.bytes += request.as_ref().map_or(0, ClientRequest::len);
-            self.opinions.insert(digest, Opinion { request, ..Opinion::default() });
-            while self.opinions.len() > OPINIONS_MAX || self.bytes > OPINION_BYTES_MAX && self.order.len() > 1
-            {
-                self.forget_oldest();
-            }
+            opinion.request = request;
+        }
+        while self.opinions.len() > OPINIONS_MAX || self.bytes > OPINION_BYTES_MAX && self.order.len() > 1 {
+            self.forget_oldest();
         }
         self.opinions.entry(digest).or_default()
     }
@@ -184,7 +186,7 @@ impl Pbft {
     }
 
     /// Somebody is not convinced. If f + 1 are not, one of them is correct, and the client is to blame or whoever relayed it.
-    pub(crate) fn on_doubt(&mut self, from: NodeId, digest: Digest, effects: &mut Effects<Self>) {
+    pub(crate) fn on_doubt(&mut self, now: Time, from: NodeId, digest: Digest, effects: &mut Effects<Self>) {
         let Some(request) = self.backlog.get(&digest).cloned() else { return };
         if !self.is_primary() && !self.standing.opinions.contains_key(&digest) {
             self.ask_all(&request, effects);
@@ -196,8 +198,20 @@ impl Pbft {
         }
         if self.is_primary() {
             self.standing.bad.insert(request.client());
+            self.withhold(now, effects);
         } else {
             self.backlog.remove(&digest);
+        }
+    }
+
+    /// What waits to be proposed here of clients in bad standing waits for others' word, too, however it came here.
+    fn withhold(&mut self, now: Time, effects: &mut Effects<Self>) {
+        let standing = &self.standing;
+        for request in self.backlog.withdraw(|client| standing.is_bad(client)) {
+            self.ask_all(&request, effects);
+            let digest = *request.digest();
+            self.standing.about(digest, Some(request));
+            self.take_if_vouched(now, &digest);
         }
     }
 
@@ -237,13 +251,14 @@ impl Pbft {
     }
 
     /// What waits here is proposed anew, or told to the new primary.
-    pub(crate) fn hand_over_backlog(&mut self, effects: &mut Effects<Self>) {
+    pub(crate) fn hand_over_backlog(&mut self, now: Time, effects: &mut Effects<Self>) {
         if self.is_primary() {
             self.backlog.requeue();
             for (_, slot) in self.slots.after(self.executed) {
                 let body = slot.accepted.and_then(|accepted| slot.body(&accepted.digest));
                 body.into_iter().flat_map(Requests::iter).for_each(|r| self.backlog.proposed(r.digest()));
             }
+            self.withhold(now, effects);
             return;
         }
         let primary = self.quorum.primary(self.view);
