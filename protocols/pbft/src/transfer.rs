@@ -81,11 +81,12 @@ impl Pbft {
         executed: Index,
         effects: &mut Effects<Self>,
     ) {
-        if stable < self.stable.seq && executed < self.stable.seq {
+        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
+        // Who has executed as much lacks only others' word for it, which is on its way, or lost.
+        if stable < self.stable.seq && (executed < self.stable.seq || stands_still) {
             // Early: it is proved by others' signatures.
             effects.send_early(from, Message::Stable(self.stable.clone()));
         }
-        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
         if stands_still {
             self.tell_executed(from, executed, effects);
         }

@@ -129,6 +129,17 @@ fn a_replica_that_was_away_for_long_takes_over_an_image() {
 }
 
 #[test]
+fn who_lost_others_word_about_an_image_is_shown_the_proof_that_it_is_stable() {
+    let mut world = World::new(small());
+    world.network =
+        Box::new(|_, to, message| to != NodeId(3) || !matches!(message, Message::Checkpoint { .. }));
+    write(&mut world, 0, 4);
+    world.run(SECOND);
+    assert_eq!(world.core(0).stable(), Index(4));
+    assert_eq!(world.core(3).stable(), Index(4), "{}", world.summary());
+}
+
+#[test]
 fn an_image_that_is_not_the_proved_one_is_not_taken() {
     let mut world = World::new(small());
     world.crash(3);
@@ -228,6 +239,34 @@ fn a_client_that_convinces_only_primaries_costs_a_view_for_each_at_most() {
     }
     assert!(world.core(1).view() <= Term(4), "{}", world.summary());
     assert!(world.nodes.iter().all(|node| node.writes() >= 25), "the others are served: {}", world.summary());
+}
+
+#[test]
+fn what_of_a_bad_client_only_the_new_primary_believes_is_not_proposed() {
+    let mut world = World::new(config());
+    let stalls = partial(&mut world, 3, &[0]);
+    world.ask(0, stalls);
+    world.settle();
+    let behind = world.write(1);
+    world.ask_all(behind);
+    world.run_until(10 * SECOND, |world| world.nodes[2].writes() == 1);
+    assert_eq!(world.core(2).view(), Term(1), "{}", world.summary());
+    assert!(world.core(2).is_in_bad_standing(3));
+    // Nobody's doubts reach replica 2, which becomes the primary.
+    world.network =
+        Box::new(|from, _, message| from != NodeId(1) && !matches!(message, Message::Doubt { .. }));
+    let waits = partial(&mut world, 3, &[2]);
+    world.ask(2, waits);
+    world.settle();
+    let honest = world.write(1);
+    world.ask_all(honest);
+    world.run_until(10 * SECOND, |world| world.nodes[2].writes() == 2);
+    world.network = without(1);
+    world.run(3 * SECOND);
+    assert_eq!(world.core(2).view(), Term(2), "{}", world.summary());
+    let sent_before = world.nodes[2].sent;
+    world.run(SECOND);
+    assert!(world.nodes[2].sent - sent_before < 100, "doubts do not make it ask again and again");
 }
 
 #[test]
