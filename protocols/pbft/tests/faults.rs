@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use qlab_kernel::{Event, Index, NodeId, Request, Term};
+use qlab_kernel::{Event, Index, Lsn, NodeId, Request, Term};
 use qlab_pbft::keys::MAC_BYTES;
 use qlab_pbft::message::{Message, PrePrepare, pre_prepare_statement};
 use qlab_pbft::request::{ClientRequest, Requests};
@@ -186,6 +186,22 @@ fn a_restarted_primary_asks_for_the_next_view() {
     world.ask_all(request);
     world.run_until(10 * SECOND, |world| world.nodes[1..].iter().all(|node| node.writes() == 6));
     world.run_until(10 * SECOND, |world| world.core(0).executed() == world.core(1).executed());
+}
+
+#[test]
+fn what_was_accepted_binds_after_a_restart_even_if_the_record_of_its_view_is_released() {
+    let mut world = World::new(config());
+    let (one, two) = (world.write(1), world.write(2));
+    let Message::PrePrepare(first) = proposal(&world, 3, 3, 1, body(std::slice::from_ref(&one))) else {
+        unreachable!("a proposal is one")
+    };
+    let entered = Record::Entered { view: Term(3) };
+    world.nodes[0].journal = vec![(Lsn(7), Record::Accepted(first)), (Lsn(8), entered)];
+    world.restart(0);
+    let second = proposal(&world, 3, 3, 1, body(std::slice::from_ref(&two)));
+    world.hear(0, 3, second);
+    world.settle();
+    assert!(world.nodes[0].events.contains(&Event::Misbehaved(NodeId(3))), "{}", world.summary());
 }
 
 #[test]
