@@ -403,3 +403,24 @@ proptest! {
         prop_assert!(false, "{digest:?} is not executed after {before}: {}", world.summary());
     }
 }
+
+#[test]
+fn a_view_change_verifies_no_signature_of_a_certificate_twice() {
+    const ENTRIES: usize = 100;
+    let mut world = World::new(config());
+    write(&mut world, 0, ENTRIES);
+    assert!(world.executed_by_all(ENTRIES));
+    let verified =
+        |world: &World| -> Vec<u64> { (1..4).map(|place| world.core(place).work().verified()).collect() };
+    let before = verified(&world);
+    world.crash(0);
+    let request = world.write(1);
+    world.ask_all(request);
+    world.run_until(10 * SECOND, |world| (1..4).all(|place| world.core(place).executed() > Index(100)));
+    for (before, after) in before.into_iter().zip(verified(&world)) {
+        // Of each entry a signature that is in others' certificates alone, the new proposal, and the prepares for that. The three
+        // votes hold nine signatures of each.
+        let each = (after - before) as f64 / ENTRIES as f64;
+        assert!(each < 4.5, "{each} signatures verified for each entry");
+    }
+}
