@@ -15,7 +15,7 @@ pub struct Config {
     /// See [`Authentication`].
     pub authentication: Authentication,
     /// How long the oldest known request may stay unexecuted before a backup asks for the next view; doubled with each view that
-    /// executes nothing (OSDI '99 §4.5.2).
+    /// did not last as long as it was given (OSDI '99 §4.5.2).
     pub view_timeout: Duration,
     /// How often a replica tells the others how far it is, so that they help it.
     pub status_interval: Duration,

@@ -14,7 +14,7 @@ impl Pbft {
             self.perform(seq, &requests, effects);
             requests.iter().for_each(|request| self.backlog.finish(now, request.digest()));
             // Progress: this view works, and the next one need not wait for longer.
-            self.impatience.calm();
+            self.impatience.calm(now, self.config.view_timeout);
             if self.checkpoints.is_due(requests.bytes(), &self.config) {
                 effects.commit(Commit::Capture);
             }

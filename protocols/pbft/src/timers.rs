@@ -12,7 +12,7 @@ const DOUBLINGS_MAX: u32 = 10;
 /// How long the next view is waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Impatience {
-    /// Views since something was executed.
+    /// Views since one lasted.
     fruitless: u32,
     /// When the view began that this replica is in.
     since: Time,
@@ -26,9 +26,12 @@ impl Impatience {
         Self { since: now, ..Self::default() }
     }
 
-    /// Something was executed.
-    pub(crate) fn calm(&mut self) {
-        self.fruitless = 0;
+    /// Something was executed. A view that does so early has shown nothing yet: with more requests than can be served in time, every
+    /// view executes some and is given up for the rest, and none would be waited for any longer than the one before.
+    pub(crate) fn calm(&mut self, now: Time, timeout: Duration) {
+        if now >= self.since + self.patience(timeout) {
+            self.fruitless = 0;
+        }
     }
 
     /// Another view is wanted.
@@ -112,7 +115,9 @@ mod tests {
             1600,
             "a view that begins has shown nothing yet"
         );
-        impatience.calm();
+        impatience.calm(Time(6), timeout);
+        assert_eq!(impatience.patience(timeout).as_millis(), 1600, "nor has one that has only just begun");
+        impatience.calm(Time(5) + 16 * timeout, timeout);
         assert_eq!(impatience.patience(timeout), timeout);
         (0..99).for_each(|_| impatience.leave());
         assert_eq!(impatience.patience(timeout).as_millis(), 102_400, "there is an end to it");
