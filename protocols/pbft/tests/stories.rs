@@ -3,9 +3,11 @@
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod world;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use qlab_kernel::{NodeId, Request, Term};
+use qlab_kernel::{NodeId, Protocol, Request, Term};
 use qlab_pbft::Message;
 use world::{World, batch, config, signed};
 
@@ -35,6 +37,38 @@ fn a_request_is_executed_by_all_in_the_first_view() {
         assert!(world.executed_by_all(2));
         assert_eq!(world.core(3).view(), Term(0));
     }
+}
+
+/// OSDI '99 §4.2: with n = 3f + 1, an entry costs n − 1 pre-prepares, (n − 1)² prepares and n (n − 1) commits. Where only what
+/// must be carried on is signed, it costs n signatures; n − 1 verifications of the primary's word, 2f − 1 of others' prepares at each
+/// backup, and 2f at the primary.
+#[test]
+fn an_entry_costs_the_messages_signatures_and_verifications_of_the_formula() {
+    let mut world = World::new(config());
+    let said = Rc::new(RefCell::new([0; 4]));
+    let counted = Rc::clone(&said);
+    world.network = Box::new(move |_, _, message| {
+        let kind = match message {
+            Message::PrePrepare(_) => 0,
+            Message::Prepare { .. } => 1,
+            Message::Commit { .. } => 2,
+            _ => 3,
+        };
+        counted.borrow_mut()[kind] += 1;
+        true
+    });
+    let work = |world: &World, name: &str| -> u64 {
+        let counters = (0..4).flat_map(|place| world.core(place).counters());
+        counters.filter(|(counter, _)| *counter == name).map(|(_, count)| count).sum()
+    };
+    let before = ["signatures", "verifications"].map(|name| work(&world, name));
+    let request = world.write(0);
+    world.ask(0, request);
+    world.settle();
+    assert!(world.executed_by_all(1), "{}", world.summary());
+    assert_eq!(*said.borrow(), [3, 9, 12, 0]);
+    let after = ["signatures", "verifications"].map(|name| work(&world, name));
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [4, 3 + 3 + 2]);
 }
 
 #[test]
