@@ -43,7 +43,8 @@ impl Pbft {
             && self.has_window()
             && !self.backlog.is_idle()
         {
-            let requests = Requests::new(self.backlog.take(bytes_max));
+            let taken = self.backlog.take(bytes_max, |request| self.standing.is_contested(request));
+            let requests = Requests::new(taken);
             let (view, seq) = (self.view, self.next);
             let signature = self.sign(&pre_prepare_statement(view, seq, requests.digest()));
             let pre_prepare = PrePrepare { view, seq, requests, signature };
@@ -107,10 +108,11 @@ impl Pbft {
             self.accept(now, pre_prepare, effects);
             return;
         }
-        let primary = self.quorum.primary(pre_prepare.view);
-        for request in doubts {
-            // Early: an opinion, and no word about this entry.
-            effects.send_early(primary, Message::Doubt { request });
+        for (peer, request) in
+            doubts.iter().flat_map(|doubt| self.seat.peers().iter().map(move |peer| (peer, *doubt)))
+        {
+            // To all: the next primary must know what is doubted. Early: an opinion, and no word about this entry.
+            effects.send_early(peer, Message::Doubt { request });
         }
         self.burst.touched.insert(pre_prepare.seq);
         let slot = self.slots.at(pre_prepare.seq);

@@ -99,14 +99,19 @@ impl Backlog {
         self.queues.is_empty()
     }
 
-    /// The next entry's requests, one of each client in turn: as many as fit into `bytes_max`, at least one.
-    pub(crate) fn take(&mut self, bytes_max: usize) -> Vec<ClientRequest> {
+    /// The next entry's requests, one of each client in turn: as many as fit into `bytes_max`, at least one; and what `is_apart` by itself.
+    pub(crate) fn take(
+        &mut self,
+        bytes_max: usize,
+        is_apart: impl Fn(&ClientRequest) -> bool,
+    ) -> Vec<ClientRequest> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while taken.len() < REQUESTS_MAX
             && let Some((client, digest)) = self.front()
         {
             let known = self.known.get_mut(&digest).expect("what is queued is known");
-            if !taken.is_empty() && bytes + known.request.len() > bytes_max {
+            let fits = bytes + known.request.len() <= bytes_max && !is_apart(&known.request);
+            if !taken.is_empty() && (!fits || taken.last().is_some_and(&is_apart)) {
                 break;
             }
             bytes += known.request.len();

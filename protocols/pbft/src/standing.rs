@@ -3,8 +3,9 @@
 //! A client that shares a key with each replica can convince some and not others (Clement et al., "Making Byzantine Fault Tolerant
 //! Systems Tolerate Byzantine Faults", NSDI '09: the "big MAC" attack). Here f + 1 replicas that are convinced convince the rest.
 //! Where there are fewer, an entry stalls, and the view changes; but everybody to whom such a client showed nothing remembers it,
-//! as does the primary, whom f + 1 others tell. As primaries they propose for it only what f + 1 others vouch for before: it costs
-//! one view for each primary at most, and none after that.
+//! as does the primary, whom f + 1 others tell. As primaries they propose for it only what f + 1 others vouch for before, and what
+//! anybody doubts in an entry of its own: it costs one view for each primary at most, and none after that. The price: a liar
+//! that doubts everything keeps requests from sharing entries.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -65,6 +66,13 @@ impl Standing {
 
     fn is_bad(&self, client: u16) -> bool {
         self.bad.contains(&client)
+    }
+
+    /// Whether anybody may doubt it. It stands in an entry of its own: were it beside others that others doubt, each replica
+    /// would find something to doubt in the whole, though enough believe each part.
+    pub(crate) fn is_contested(&self, request: &ClientRequest) -> bool {
+        let is_doubted = |opinion: &Opinion| !opinion.doubters.is_empty();
+        self.is_bad(request.client()) || self.opinions.get(request.digest()).is_some_and(is_doubted)
     }
 
     fn is_vouched(&self, request: &Digest, enough: usize) -> bool {

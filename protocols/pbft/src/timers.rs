@@ -73,11 +73,11 @@ impl Pbft {
         if self.resigns {
             return Some(Time::default());
         }
-        // Neither a primary nor whoever knows itself to be behind can blame the primary.
-        if self.is_primary() || self.is_behind() {
+        // Whoever knows itself to be behind cannot blame the primary; and a primary only gives up what it proposed in vain.
+        if self.is_behind() {
             return None;
         }
-        let asked = self.backlog.oldest();
+        let asked = self.backlog.oldest().filter(|_| !self.is_primary());
         let accepted = self.slots.oldest_after(self.executed);
         let oldest = asked.into_iter().chain(accepted).min()?;
         Some(oldest.max(self.impatience.since) + self.impatience.patience(self.config.view_timeout))

@@ -38,6 +38,8 @@ pub(crate) struct Transfer {
     /// Whose turn it is to be asked.
     turn: usize,
     incoming: Assembly,
+    /// What was here of the image when it was last asked for, and how often that was as much as the time before.
+    stuck: (u64, usize),
     /// Images on their way to others. They are sent to the end even if newer ones are stable meanwhile: where checkpoints are
     /// made faster than images travel, none would ever arrive.
     lent: BTreeMap<NodeId, Snapshot>,
@@ -244,11 +246,17 @@ impl Pbft {
     }
 
     /// Asks for an image, if that is what is needed to go on.
-    fn fetch_state(&self, effects: &mut Effects<Self>) {
-        if let Some((seq, _)) = self.wanted_image() {
-            let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
-            effects.send_early(self.whom_to_ask(), Message::FetchState { seq, have_bytes });
+    fn fetch_state(&mut self, effects: &mut Effects<Self>) {
+        let Some((seq, _)) = self.wanted_image() else { return };
+        let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
+        let (had_bytes, times) = self.transfer.stuck;
+        self.transfer.stuck = if have_bytes == had_bytes { (have_bytes, times + 1) } else { (have_bytes, 0) };
+        if have_bytes > 0 && times >= self.seat.peers().len() {
+            // Nobody has more of it: somebody lied about its length or its beginning.
+            (self.transfer.incoming, self.transfer.stuck) = Default::default();
         }
+        let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
+        effects.send_early(self.whom_to_ask(), Message::FetchState { seq, have_bytes });
     }
 
     pub(crate) fn on_fetch_state(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use qlab_kernel::limits::SNAPSHOT_CHUNK_BYTES;
 use qlab_kernel::{Event, Index, Lsn, NodeId, Request, Term};
 use qlab_pbft::keys::MAC_BYTES;
 use qlab_pbft::message::{Message, PrePrepare, pre_prepare_statement};
@@ -157,6 +158,55 @@ fn an_image_that_is_not_the_proved_one_is_not_taken() {
     }
     assert_eq!(world.core(3).executed(), Index(50), "{}", world.summary());
     assert!(world.nodes[3].events.contains(&Event::Misbehaved(NodeId(0))));
+}
+
+#[test]
+fn an_image_that_is_said_to_be_longer_than_it_is_is_asked_for_anew() {
+    let mut world = World::new(small());
+    world.crash(3);
+    write(&mut world, 0, 50);
+    world.start(3);
+    world.liars = vec![NodeId(0)];
+    world.network = Box::new(|_, _, message| !matches!(message, Message::State { .. }));
+    world.run(SECOND);
+    let image = vec![7; 2 * SNAPSHOT_CHUNK_BYTES].into();
+    let longer = qlab_kernel::Snapshot { index: Index(48), term: Term::ZERO, image };
+    world.hear(3, 0, Message::State { chunk: longer.chunk(0), last: true });
+    world.settle();
+    world.network = everything();
+    world.run(5 * SECOND);
+    assert_eq!(world.core(3).executed(), Index(50), "{}", world.summary());
+}
+
+#[test]
+fn a_primary_gives_up_what_it_proposed_in_vain() {
+    let mut world = World::new(config());
+    // Of four, two hear the primary, and one of these says nothing more: nobody but the primary waits.
+    world.network = Box::new(|from, to, message| {
+        let is_lost = matches!(message, Message::Prepare { .. } | Message::Commit { .. });
+        !(is_lost && to == NodeId(0)) && from != NodeId(1)
+    });
+    let request = world.write(1);
+    world.ask(0, request);
+    world.run_until(10 * SECOND, |world| world.core(0).view() > Term(0));
+}
+
+#[test]
+fn requests_each_doubted_by_another_replica_cost_one_view_together() {
+    let mut world = World::new(config());
+    for (client, doubter) in [(1, 1), (2, 2), (3, 3)] {
+        let convinced: Vec<usize> = (0..4).filter(|place| *place != doubter).collect();
+        let request = partial(&mut world, client, &convinced);
+        world.ask_all(request);
+    }
+    world.run_until(10 * SECOND, |world| world.nodes.iter().all(|node| node.writes() >= 1));
+    let honest = world.write(0);
+    world.ask_all(honest);
+    world.run(5 * SECOND);
+    assert!(world.core(1).view() <= Term(1), "{}", world.summary());
+    let commands =
+        |node: &world::Node| node.executed().iter().map(qlab_kernel::Batch::commands).sum::<usize>();
+    assert!(world.nodes.iter().all(|node| commands(node) == 4), "{}", world.summary());
 }
 
 #[test]
