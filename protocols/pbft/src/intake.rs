@@ -110,8 +110,8 @@ impl Backlog {
             && let Some((client, digest)) = self.front()
         {
             let known = self.known.get_mut(&digest).expect("what is queued is known");
-            let fits = bytes + known.request.len() <= bytes_max && !is_apart(&known.request);
-            if !taken.is_empty() && (!fits || taken.last().is_some_and(&is_apart)) {
+            let stands_apart = is_apart(&known.request);
+            if !taken.is_empty() && (stands_apart || bytes + known.request.len() > bytes_max) {
                 break;
             }
             bytes += known.request.len();
@@ -119,6 +119,9 @@ impl Backlog {
             taken.push(known.request.clone());
             self.turn = client;
             self.drop_front(client);
+            if stands_apart {
+                break;
+            }
         }
         taken
     }

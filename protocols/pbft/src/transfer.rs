@@ -248,14 +248,13 @@ impl Pbft {
     /// Asks for an image, if that is what is needed to go on.
     fn fetch_state(&mut self, effects: &mut Effects<Self>) {
         let Some((seq, _)) = self.wanted_image() else { return };
-        let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
+        let mut have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
         let (had_bytes, times) = self.transfer.stuck;
         self.transfer.stuck = if have_bytes == had_bytes { (have_bytes, times + 1) } else { (have_bytes, 0) };
         if have_bytes > 0 && times >= self.seat.peers().len() {
             // Nobody has more of it: somebody lied about its length or its beginning.
-            (self.transfer.incoming, self.transfer.stuck) = Default::default();
+            (self.transfer.incoming, self.transfer.stuck, have_bytes) = Default::default();
         }
-        let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
         effects.send_early(self.whom_to_ask(), Message::FetchState { seq, have_bytes });
     }
 
