@@ -99,12 +99,12 @@ fn told(key: &Bytes, step: &Step) -> String {
             format!("{kind} {key} in {ballot}")
         }
         Step::Promise { ballot, accepted } => {
-            format!("{kind} {key} in {ballot}: {}", accepted_or_not(accepted.as_ref()))
+            format!("{kind} {key} in {ballot}: {}", holds_or_not(accepted.as_ref()))
         }
         Step::Accept { ballot, value } => format!("{kind} {key} in {ballot}: {}", text(&value.bytes)),
         Step::Rejected { ballot, promised } => format!("{kind} {key} in {ballot}: {promised} is promised"),
         Step::Ask { .. } => format!("{kind} {key}"),
-        Step::Told { accepted, .. } => format!("{kind} {key}: {}", accepted_or_not(accepted.as_ref())),
+        Step::Told { accepted, .. } => format!("{kind} {key}: {}", holds_or_not(accepted.as_ref())),
         Step::Decided { value } => format!("{kind} {key}: {}", text(&value.bytes)),
     }
 }
@@ -118,15 +118,20 @@ fn registers(paxos: &Paxos) -> String {
 }
 
 fn register(key: &Bytes, Image { promised, accepted }: &Image) -> String {
-    let accepted = accepted.as_ref().map(|accepted| format!(", {}", accepted_or_not(Some(accepted))));
-    format!("{} promised {promised}{}", text(key), accepted.unwrap_or_default())
+    let accepted = accepted.as_ref().map_or(String::new(), |accepted| format!(", {}", holds(accepted)));
+    format!("{} promised {promised}{accepted}", text(key))
 }
 
-fn accepted_or_not(accepted: Option<&Accepted>) -> String {
-    match accepted {
-        None => "accepted nothing".to_owned(),
-        Some(Accepted { ballot: Ballot::CHOSEN, value }) => format!("chosen {}", text(&value.bytes)),
-        Some(Accepted { ballot, value }) => format!("accepted {} in {ballot}", text(&value.bytes)),
+fn holds_or_not(accepted: Option<&Accepted>) -> String {
+    accepted.map_or("accepted nothing".to_owned(), holds)
+}
+
+fn holds(Accepted { ballot, value }: &Accepted) -> String {
+    let value = text(&value.bytes);
+    if *ballot == Ballot::CHOSEN {
+        format!("chosen {value}")
+    } else {
+        format!("accepted {value} in {ballot}")
     }
 }
 
