@@ -11,6 +11,7 @@
 //! | [`answers`] | where a service's answers go, frame by frame |
 //! | [`kv`] | the key-value store |
 //! | [`command`] | the store's commands, as its clients write them |
+//! | [`lock`] | the lock service |
 //!
 //! Trade-offs. An image is captured in one go and sorted, so that equal states give equal bytes: the replica stands still
 //! for as long as its state takes to copy. Everything lives in memory, bounded so that an image never outgrows
@@ -21,12 +22,15 @@
 
 pub mod answers;
 pub mod command;
+mod cursor;
 pub mod kv;
+pub mod lock;
 pub mod machine;
 pub mod service;
 
 pub use answers::Answers;
 pub use command::Command;
 pub use kv::Kv;
+pub use lock::Locks;
 pub use machine::{Machine, Value};
 pub use service::{RestoreError, Service};
