@@ -85,12 +85,14 @@ impl Locks {
     fn youngest_in_deadlock(&self, newcomer: OwnerId) -> Option<OwnerId> {
         // Mostly nobody waits for one who is about to wait: then this looks no further than its own claims.
         let waiting = self.reached(newcomer, |owner| {
-            self.claimed(owner).flat_map(move |lock| lock.blocked_by(owner)).collect()
+            self.claimed(owner).flat_map(move |lock| lock.next_blocked(owner)).collect()
         });
         if waiting.is_empty() {
             return None;
         }
-        let waited_for = self.reached(newcomer, |owner| self.waits_for(owner).collect());
+        let waited_for = self.reached(newcomer, |owner| {
+            self.claimed(owner).flat_map(move |lock| lock.next_blockers(owner)).collect()
+        });
         mutant!("locks: nobody looks for deadlocks", {
             return None;
         });

@@ -170,14 +170,27 @@ impl Lock {
         })
     }
 
-    /// Who waits for an owner here.
-    pub fn blocked_by(&self, owner: OwnerId) -> impl Iterator<Item = OwnerId> {
+    /// Whom an owner waits for here with nobody between them: whoever it waits for besides is waited for by one of these.
+    pub(super) fn next_blockers(&self, owner: OwnerId) -> impl Iterator<Item = OwnerId> {
+        let waiting = self.place(owner).map(|at| (at, self.queue[at].mode));
+        waiting.into_iter().flat_map(move |(at, mode)| {
+            let another_is_between = self.queue.range(..at).any(|waiter| waiter.mode == Mode::Exclusive);
+            let holders =
+                self.holders.iter().filter(move |_| !another_is_between && self.mode.conflicts(mode));
+            let before = up_to_exclusive(self.queue.range(..at).rev());
+            let before = before.filter(move |waiter| waiter.mode.conflicts(mode));
+            holders.map(|grant| grant.owner).chain(before.map(|waiter| waiter.owner))
+        })
+    }
+
+    /// Who waits for an owner here with nobody between them.
+    pub(super) fn next_blocked(&self, owner: OwnerId) -> impl Iterator<Item = OwnerId> {
         let claim = self.standing(owner).map(|standing| match standing {
             Standing::Holds(mode, _) => (0, mode),
             Standing::Waits(mode, at) => (at + 1, mode),
         });
         claim.into_iter().flat_map(|(from, mode)| {
-            let behind = self.queue.range(from..);
+            let behind = up_to_exclusive(self.queue.range(from..));
             behind.filter(move |waiter| waiter.mode.conflicts(mode)).map(|waiter| waiter.owner)
         })
     }
@@ -185,6 +198,12 @@ impl Lock {
     fn place(&self, owner: OwnerId) -> Option<usize> {
         self.queue.iter().position(|waiter| waiter.owner == owner)
     }
+}
+
+/// All before the first exclusive claim, and that.
+fn up_to_exclusive<'a>(claims: impl Iterator<Item = &'a Waiter>) -> impl Iterator<Item = &'a Waiter> {
+    let mut ended = false;
+    claims.take_while(move |claim| !std::mem::replace(&mut ended, claim.mode == Mode::Exclusive))
 }
 
 #[cfg(test)]
@@ -230,10 +249,20 @@ mod tests {
         assert_eq!(ids(lock.blockers(OwnerId(3))), [1, 2]);
         assert_eq!(ids(lock.blockers(OwnerId(5))), [3]);
         assert_eq!(ids(lock.blockers(OwnerId(6))), [1, 2, 3, 4, 5]);
-        assert_eq!(ids(lock.blocked_by(OwnerId(2))), [3, 6]);
-        assert_eq!(ids(lock.blocked_by(OwnerId(3))), [4, 5, 6]);
-        assert_eq!(ids(lock.blocked_by(OwnerId(6))), []);
-        assert_eq!(ids(lock.blocked_by(OwnerId(9))), []);
+    }
+
+    #[test]
+    fn of_those_before_and_behind_the_next_ones_lead_to_all_others() {
+        let lock = claimed(&[Shared, Shared, Exclusive, Shared, Shared, Exclusive, Exclusive]);
+        assert_eq!(ids(lock.next_blockers(OwnerId(3))), [1, 2]);
+        assert_eq!(ids(lock.next_blockers(OwnerId(5))), [3]);
+        assert_eq!(ids(lock.next_blockers(OwnerId(6))), [5, 4, 3]);
+        assert_eq!(ids(lock.next_blockers(OwnerId(7))), [6]);
+        assert_eq!(ids(lock.next_blocked(OwnerId(2))), [3]);
+        assert_eq!(ids(lock.next_blocked(OwnerId(3))), [4, 5, 6]);
+        assert_eq!(ids(lock.next_blocked(OwnerId(4))), [6]);
+        assert_eq!(ids(lock.next_blocked(OwnerId(7))), []);
+        assert_eq!(ids(lock.next_blocked(OwnerId(9))), []);
     }
 
     #[test]
