@@ -1,4 +1,3 @@
-//! Deterministic applications that run on a replicated log.
 //!
 //! A [`Machine`] is a fold as well: the same commands in the same order give the same state and the same outcomes on every
 //! replica. It knows nothing of logs, clients or retries. A [`Service`] puts it on a log: it executes what protocols
@@ -10,7 +9,6 @@
 //! | [`service`] | a machine with its sessions and its chain: what a host drives |
 //! | [`answers`] | where a service's answers go, frame by frame |
 //! | [`kv`] | the key-value store |
-//! | [`command`] | the store's commands, as its clients write them |
 //! | [`lock`] | the lock service |
 //!
 //! Trade-offs. An image is captured in one go and sorted, so that equal states give equal bytes: the replica stands still
@@ -21,16 +19,14 @@
 #![forbid(unsafe_code)]
 
 pub mod answers;
-pub mod command;
-mod cursor;
 pub mod kv;
 pub mod lock;
 pub mod machine;
 pub mod service;
 
 pub use answers::Answers;
-pub use command::Command;
 pub use kv::Kv;
 pub use lock::Locks;
 pub use machine::{Machine, Value};
+pub use qlab_kernel::{Command, command};
 pub use service::{RestoreError, Service};

@@ -16,13 +16,12 @@
 //!
 //! A value is what is left of the command.
 
-use qlab_kernel::{Sink, WireError};
+use qlab_kernel::{Cursor, Sink, WireError};
 
 use super::deadlock::Policy;
 use super::holding::Mode;
 use super::ids::{LockId, OwnerId, Token};
 use super::lease::{TTL_NS_MAX, TTL_NS_MIN};
-use crate::cursor::Cursor;
 
 const POLICY: u8 = 0;
 const OPEN: u8 = 1;
