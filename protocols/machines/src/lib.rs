@@ -1,3 +1,4 @@
+//! Deterministic applications that run on a replicated log.
 //!
 //! A [`Machine`] is a fold as well: the same commands in the same order give the same state and the same outcomes on every
 //! replica. It knows nothing of logs, clients or retries. A [`Service`] puts it on a log: it executes what protocols
@@ -8,6 +9,8 @@
 //! | [`machine`] | the trait, and the bounds it sets |
 //! | [`service`] | a machine with its sessions and its chain: what a host drives |
 //! | [`answers`] | where a service's answers go, frame by frame |
+//! | [`application`] | which machine a replica keeps, and all that a host does for it |
+//! | [`parked`] | queries whose answers are worth waiting for |
 //! | [`kv`] | the key-value store |
 //! | [`lock`] | the lock service |
 //!
@@ -19,12 +22,15 @@
 #![forbid(unsafe_code)]
 
 pub mod answers;
+pub mod application;
 pub mod kv;
 pub mod lock;
 pub mod machine;
+pub mod parked;
 pub mod service;
 
 pub use answers::Answers;
+pub use application::{Application, MachineKind};
 pub use kv::Kv;
 pub use lock::Locks;
 pub use machine::{Machine, Value};

@@ -20,7 +20,7 @@
 //! | acquire, try, release, withdraw of a victim | [`ABORTED`] | 0 |
 //! | acquire, try of what is claimed shared, now exclusive | [`OTHER_MODE`] | 0 |
 //! | one that would outgrow a limit | [`FULL`] or [`TOO_LARGE`] | 0 |
-//! | a query, as a write; anything that cannot be read | [`Outcome::MALFORMED`] | 0 |
+//! | a query, as a write; a client's tick; anything that cannot be read | [`Outcome::MALFORMED`] | 0 |
 //!
 //! Queries: *wait* answers [`GRANTED`] and the token, or [`QUEUED`] and the number of claims before it (8 bytes each), or
 //! [`NOT_HELD`], [`ABORTED`], [`NO_OWNER`]; *read* answers [`FOUND`], the register's token (8 bytes) and its value, or
@@ -28,9 +28,9 @@
 //!
 //! An acquisition is answered at once, [`GRANTED`] or [`QUEUED`]: the session table keeps one answer for each request, which is
 //! what makes a retry safe, and an answer that came later would need a second lane beside it. Whoever is queued asks with *wait*.
-//! A host that parks such a query while its answer is [`QUEUED`], and answers it from the state after whichever entry changes
-//! that, hands locks over without any interval of polling. It may do so wherever it was sure of itself once: a state that holds
-//! more of the log is no older than the moment of asking.
+//! Hosts [park](crate::parked) such a query while its answer is [`QUEUED`] and answer it from the state after whichever entry
+//! changes that: locks are handed over without any interval of polling. They may do so wherever they were sure of themselves once:
+//! a state that holds more of the log is no older than the moment of asking.
 //!
 //! Leases and the time they are measured in: [`lease`]. The order in which claims are granted: [`holding`]. Victims:
 //! [`deadlock`]. Locks that nobody holds or waits for take no memory: one counter gives the tokens of all, so none returns.
@@ -95,6 +95,15 @@ impl Machine for Locks {
         self.execute(command).unwrap_or_else(|Refused(status)| Outcome::of(status))
     }
 
+    fn is_internal(command: &[u8]) -> bool {
+        matches!(Command::parse(command), Ok(Command::Tick { .. }))
+    }
+
+    fn is_pending(&self, query: &[u8]) -> bool {
+        let Ok(Command::Wait { owner, lock }) = Command::parse(query) else { return false };
+        matches!(self.standing(owner, lock), Ok(Some(Standing::Waits(..))))
+    }
+
     fn query(&self, command: &[u8]) -> Value<'_> {
         match Command::parse(command) {
             Ok(Command::Wait { owner, lock }) => self.wait(owner, lock),
@@ -120,6 +129,18 @@ impl Locks {
     #[must_use]
     pub const fn ticks(&self) -> u64 {
         self.ticks
+    }
+
+    /// What is done about deadlocks.
+    #[must_use]
+    pub const fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Whether anybody's lease depends on time: there need be no ticks as long as nobody's does.
+    #[must_use]
+    pub fn needs_time(&self) -> bool {
+        !self.owners.is_empty()
     }
 
     /// A lock, if anyone holds it.

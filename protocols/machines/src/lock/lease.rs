@@ -13,12 +13,18 @@
 //! least ttl of true time. The holder counts [`believed_ns`] = ttl·(1 − ρ) on its own clock from the moment it *sent* the
 //! renewal, at most ttl of true time. Hence its belief has ended when the lease does.
 //!
+//! Ticks travel in [a session of the replicas' own](INTERNAL_SESSION), each under the number of its place: so it does not matter
+//! who proposes them and how often, and clients, whose sessions are others, cannot make time pass.
+//!
 //! That rests on ρ. A process that is stopped between looking at its clock and acting, or a machine that was suspended with its
 //! clock, acts on a belief that has ended; so whatever must not be damaged asks for tokens.
 
-use qlab_kernel::{Outcome, Sequence, Time, mutant};
+use std::time::Duration;
+
+use qlab_kernel::{Batch, BatchBuilder, Outcome, Sequence, Time, mutant};
 
 use super::{Command, RENEWED};
+use crate::service::INTERNAL_SESSION;
 
 /// How far a clock's rate may be off, in millionths: what leases rest on. Replicas and holders must agree on it.
 pub const CLOCK_DRIFT_PPM_MAX: u64 = 10_000;
@@ -28,6 +34,8 @@ pub const TTL_NS_MIN: u64 = 1_000_000;
 pub const TTL_NS_MAX: u64 = 3_600_000_000_000;
 /// Nanoseconds that one tick lets pass at most: a wild one does little harm.
 pub const TICK_NS_MAX: u64 = 1_000_000_000;
+/// How often whoever leads proposes a tick: by so much a lease may end late, and as often the log grows by 85 bytes.
+pub const TICK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long the machine keeps a lease, in its own time, from the tick after the renewal.
 #[must_use]
@@ -93,6 +101,8 @@ impl Holder {
 pub struct Metronome {
     /// The last tick executed here, and when that was known.
     heard: Option<(u64, Time)>,
+    /// When it was last asked for a tick to propose.
+    proposed: Option<Time>,
 }
 
 impl Metronome {
@@ -109,6 +119,28 @@ impl Metronome {
     pub fn tick(&self, now: Time) -> Option<Command<'static>> {
         let (after, since) = self.heard?;
         Some(Command::Tick { after, elapsed_ns: now.0.saturating_sub(since.0) })
+    }
+
+    /// When the next tick is to be proposed: one that is lost is proposed again after the same time.
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        let (_, heard) = self.heard?;
+        Some(self.proposed.map_or(heard, |proposed| heard.max(proposed)) + TICK_INTERVAL)
+    }
+
+    /// The tick to propose now as a request, if it is due.
+    pub fn propose(&mut self, now: Time) -> Option<Batch> {
+        let Command::Tick { after, elapsed_ns } = self.tick(now).filter(|_| self.due() <= Some(now))? else {
+            return None;
+        };
+        self.proposed = Some(now);
+        let number = Sequence(after + 1);
+        let mut builder = BatchBuilder::new();
+        // Whoever gives ticks knows nothing of those who did before: to open a session twice does no harm.
+        builder.begin(INTERNAL_SESSION, Sequence::ZERO, Sequence::ZERO);
+        builder.begin(INTERNAL_SESSION, number, number);
+        builder.push_bytes(&Command::Tick { after, elapsed_ns }.to_bytes());
+        Some(builder.finish())
     }
 }
 
