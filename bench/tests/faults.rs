@@ -12,6 +12,7 @@ use qlab_loadgen::arrivals::{Load, Spacing};
 use qlab_loadgen::mix::Mix;
 use qlab_loadgen::run::{Outcome, Spec};
 use qlab_loadgen::values::ValueSizes;
+use qlab_machines::MachineKind;
 use qlab_node::control::Order;
 use qlab_report::Verdict;
 
@@ -28,6 +29,7 @@ fn fleet((system, replicas, options): System, dir: PathBuf, durability: &str) ->
         dir,
         system: system.into(),
         options: options.parse().unwrap(),
+        machine: MachineKind::Kv,
         replicas,
         durability: durability.into(),
         seed: 11,
