@@ -100,9 +100,14 @@ pub(crate) enum News {
     Nothing,
     /// A lock is held.
     Granted(LockId, Held),
-    /// A write was taken, or refused as that of a stale holder.
+    /// A write was taken.
     Written(LockId, Token),
+    /// A write was refused as that of a stale holder.
     Fenced,
+    /// It is a victim, and claims nothing any more.
+    Aborted,
+    /// Its owner is no more.
+    Gone,
     /// Another's lock was given back, and the service did it.
     Stolen(LockId, Token),
 }
@@ -368,7 +373,9 @@ impl Tenancy {
                 self.aborted = true;
                 self.waits = None;
                 self.held.clear();
+                return News::Aborted;
             }
+            (_, lock::NO_OWNER) => return News::Gone,
             (Question::Write(lock, token), lock::WRITTEN) => return News::Written(lock, token),
             (Question::Write(..), lock::FENCED) => return News::Fenced,
             (Question::Steal(lock, token), lock::RELEASED) => return News::Stolen(lock, token),

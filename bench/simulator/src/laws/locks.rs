@@ -103,7 +103,7 @@ impl LockLaws {
                 L3,
                 format!("client {client} gave back token {token} of lock {lock}, which is not its own"),
             ),
-            News::Nothing | News::Written(..) | News::Fenced => Ok(()),
+            News::Nothing | News::Written(..) | News::Fenced | News::Aborted | News::Gone => Ok(()),
         }
     }
 

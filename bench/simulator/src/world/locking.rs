@@ -61,6 +61,7 @@ impl<S: Subject> World<'_, S> {
             let locker = &mut self.lockers[client as usize];
             let Some((wish, news)) = locker.on_answer(self.now, &answer) else { continue };
             self.story.tell(self.now, || format!("client {client} hears: {news:?}"));
+            self.outcome.marks.news(news);
             self.lock_laws.heard(self.now, client, news, &self.lockers)?;
             if let Wish::Think = wish {
                 let usual = below(&mut self.chance, self.network.weather.think_max);
