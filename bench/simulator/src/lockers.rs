@@ -325,7 +325,7 @@ impl Tenancy {
             return if percent(chance, 10) { Question::Withdraw(lock) } else { Question::Await(lock, mode) };
         }
         let held: Vec<(LockId, Held)> = self.held.iter().map(|(id, held)| (*id, *held)).collect();
-        match (some(&held, chance), chance.random_range(0..4)) {
+        match (some(&held, chance), chance.random_range(0..6)) {
             (Some((lock, held)), 0 | 1) => Question::Release(*lock, held.token),
             (Some((lock, held)), 2) => Question::Write(*lock, held.token),
             _ if self.held.len() >= CLAIMS_MAX => Question::Renew,

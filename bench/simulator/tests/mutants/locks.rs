@@ -1,4 +1,7 @@
 //! Seeded bugs of the lock service, on Raft: whatever carries it, it is the same.
+//!
+//! The machine's own tests have two more. Here no world sees that queues are overtaken, as only single commands show it; nor that
+//! two ticks count the same time, as their session executes only one of them, too.
 
 use qlab_raft::Raft;
 
@@ -13,7 +16,6 @@ pub(crate) const MUTANTS: &[Mutant<Raft>] = &[
     mutant("locks: tokens begin again after a snapshot", &["L1"]).of_locks(),
     mutant("locks: a lease counts from its answer", &["L2"]).of_locks().within(2_000),
     mutant("locks: a lease runs from the tick before its renewal", &["L2"]).of_locks().within(2_000),
-    mutant("locks: two ticks count the same time", &["L2"]).of_locks().within(2_000),
     mutant("locks: leases trust clocks", &["L2"]).of_locks().under(CLOCKS).within(20_000),
     mutant("locks: anyone may release", &["L3"]).of_locks(),
     mutant("locks: the dead keep what they claimed", &["L4"]).of_locks(),
