@@ -81,11 +81,12 @@ impl Pbft {
         executed: Index,
         effects: &mut Effects<Self>,
     ) {
-        if stable < self.stable.seq && executed < self.stable.seq {
+        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
+        // Who has executed as much lacks only others' word for it, which is on its way, or lost.
+        if stable < self.stable.seq && (executed < self.stable.seq || stands_still) {
             // Early: it is proved by others' signatures.
             effects.send_early(from, Message::Stable(self.stable.clone()));
         }
-        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
         if stands_still {
             self.tell_executed(from, executed, effects);
         }
@@ -153,9 +154,11 @@ impl Pbft {
         }
     }
 
-    /// Says once more what this replica has said in this view about the entries after `executed`.
+    /// Says once more what this replica has said in this view about the entries that either has not executed: what the other has
+    /// in an image, it may not have voted for since.
     fn tell_again(&mut self, to: NodeId, executed: Index, effects: &mut Effects<Self>) {
-        let seqs: Vec<Index> = self.slots.after(executed).map(|(seq, _)| seq).take(RETOLD_ENTRIES).collect();
+        let open = self.slots.after(executed.min(self.executed));
+        let seqs: Vec<Index> = open.map(|(seq, _)| seq).take(RETOLD_ENTRIES).collect();
         let mut bytes = 0;
         for seq in seqs {
             if self.is_primary()
@@ -216,20 +219,18 @@ impl Pbft {
         if slot.lacks() != Some(*requests.digest()) {
             return;
         }
-        let lsn = effects.persist(Record::Body { seq, requests: requests.clone() });
+        // As with the word for it, nobody waits.
+        let lsn = effects.persist_unawaited(Record::Body { seq, requests: requests.clone() });
         slot.recorded(lsn);
         slot.keep_body(requests);
         self.prepare(seq, effects);
     }
 
-    /// Asks for the image of a stable checkpoint, if it is what is needed to go on.
+    /// Asks for an image, if that is what is needed to go on.
     fn fetch_state(&self, effects: &mut Effects<Self>) {
-        let Some(wanted) = self.checkpoints.wanted.as_ref() else { return };
-        // One that was executed here, too, is about to have an image here; unless that came out wrong.
-        let is_wrong = self.checkpoints.images.contains_key(&wanted.seq);
-        if wanted.seq > self.executed || is_wrong {
-            let have_bytes = self.transfer.incoming.have_bytes(wanted.seq, Term::ZERO);
-            effects.send_early(self.whom_to_ask(), Message::FetchState { seq: wanted.seq, have_bytes });
+        if let Some((seq, _)) = self.wanted_image() {
+            let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
+            effects.send_early(self.whom_to_ask(), Message::FetchState { seq, have_bytes });
         }
     }
 
@@ -240,8 +241,7 @@ impl Pbft {
         have_bytes: u64,
         effects: &mut Effects<Self>,
     ) {
-        let own = self.checkpoints.images.get(&seq).filter(|_| seq == self.stable.seq);
-        if let Some(image) = own {
+        if let Some(image) = self.checkpoints.images.get(&seq) {
             self.transfer.lent.insert(from, image.snapshot.clone());
         }
         let Some(lent) = self.transfer.lent.get(&from).filter(|lent| lent.index == seq) else {
@@ -265,16 +265,16 @@ impl Pbft {
     }
 
     pub(crate) fn on_state(&mut self, from: NodeId, chunk: &Chunk, last: bool, effects: &mut Effects<Self>) {
-        let wanted = self.checkpoints.wanted.as_ref().filter(|wanted| wanted.seq == chunk.index);
-        let Some(wanted) = wanted.filter(|_| chunk.term == Term::ZERO).cloned() else { return };
+        let wanted = self.wanted_image().filter(|(seq, _)| (*seq, Term::ZERO) == (chunk.index, chunk.term));
+        let Some((seq, digest)) = wanted else { return };
         let before = self.transfer.incoming.have_bytes(chunk.index, chunk.term);
         if self.transfer.incoming.has(chunk) {
             return;
         }
         if let Some(snapshot) = self.transfer.incoming.add(chunk) {
-            if Digest(blake3::hash(&snapshot.image).into()) == wanted.digest {
+            if Digest(blake3::hash(&snapshot.image).into()) == digest {
                 self.install(snapshot, effects);
-                self.learn_stable(wanted, effects);
+                self.vouch_for_image(seq, digest, effects);
             } else {
                 // Whoever it came from last is not the only one to blame: the next is asked from the start.
                 self.transfer.turn += 1;
@@ -285,7 +285,7 @@ impl Pbft {
         }
     }
 
-    /// Takes over an image that a quorum vouches for.
+    /// Takes over an image that enough others vouch for.
     fn install(&mut self, snapshot: Snapshot, effects: &mut Effects<Self>) {
         let index = snapshot.index;
         effects.commit(Commit::Restore { index, image: snapshot.image.clone() });
