@@ -1,17 +1,21 @@
 //! Simulated clients of the lock service: each has one owner at a time, takes up to two locks, waits, renews, writes the registers
 //! that its locks guard, gives things back or forgets to, and now and then falls silent until its lease has ended.
 //!
-//! What one believes is its own clock's to say ([`Holder`]); what it was told is kept here for the laws.
+//! What one believes is its own clock's to say ([`Holder`](qlab_machines::lock::Holder)); what it was told is kept for the laws.
 
-use std::collections::BTreeMap;
+mod tenancy;
+
 use std::time::Duration;
 
 use qlab_kernel::client::{Answer, AnswerBody};
 use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time};
-use qlab_machines::lock::{self, Command, Holder, LockId, Mode, OwnerId, Policy, Token};
+use qlab_machines::lock::{self, Command, LockId, OwnerId, Policy, Token};
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
+pub(crate) use self::tenancy::{Held, News, Question};
+
+use self::tenancy::Tenancy;
 use crate::clients::{Receivers, Wish};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
@@ -21,12 +25,10 @@ use crate::network::percent;
 const PATIENCE: Duration = Duration::from_millis(150);
 /// After that many attempts under fire, a client gives up: its owner is left to its lease.
 const ATTEMPTS_MAX: u32 = 10;
-/// Locks that one owner holds or waits for at most: two close circles.
-const CLAIMS_MAX: usize = 2;
 /// Thoughts in a hundred that take longer than any lease.
 const SILENT_PERCENT: u32 = 2;
 /// How long silence lasts.
-pub(crate) const SILENCE: Duration = Duration::from_millis(800);
+const SILENCE: Duration = Duration::from_millis(800);
 
 /// One client.
 #[derive(Debug)]
@@ -47,25 +49,6 @@ pub(crate) struct Locker {
     pub(crate) may_give_up: bool,
 }
 
-/// An owner and what it claims.
-#[derive(Debug)]
-struct Tenancy {
-    owner: OwnerId,
-    holder: Holder,
-    /// It was told that it is a victim.
-    aborted: bool,
-    held: BTreeMap<LockId, Held>,
-    /// What it waits for.
-    waits: Option<(LockId, Mode)>,
-}
-
-/// A lock that it was told it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) token: Token,
-    pub(crate) mode: Mode,
-}
-
 #[derive(Debug)]
 struct Asked {
     sequence: Sequence,
@@ -75,44 +58,6 @@ struct Asked {
     attempts: u32,
     attempt_number: u64,
 }
-
-/// What it wants to know or to have done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    Policy(Policy),
-    Open,
-    Renew,
-    Restart,
-    Close,
-    Acquire(LockId, Mode),
-    Try(LockId, Mode),
-    Await(LockId, Mode),
-    Withdraw(LockId),
-    Release(LockId, Token),
-    /// Gives back what somebody else holds.
-    Steal(LockId, Token),
-    Write(LockId, Token),
-}
-
-/// What an answer was, for the laws.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Nothing,
-    /// A lock is held.
-    Granted(LockId, Held),
-    /// A write was taken.
-    Written(LockId, Token),
-    /// A write was refused as that of a stale holder.
-    Fenced,
-    /// It is a victim, and claims nothing any more.
-    Aborted,
-    /// Its owner is no more.
-    Gone,
-    /// Another's lock was given back, and the service did it.
-    Stolen(LockId, Token),
-}
-
-const TTL_NS: u64 = 400_000_000;
 
 impl Locker {
     pub(crate) fn new(number: ClientNumber, nodes: usize, locks: u64, clock: Clock) -> Self {
@@ -152,9 +97,7 @@ impl Locker {
 
     /// What it believes to hold of a lock at a moment of the world's time.
     pub(crate) fn believes(&self, now: Time, id: LockId) -> Option<Held> {
-        let tenancy = self.tenancy.as_ref().filter(|tenancy| !tenancy.aborted)?;
-        let held = tenancy.held.get(&id).copied()?;
-        tenancy.holder.may_believe(self.clock.local(now)).then_some(held)
+        self.tenancy.as_ref()?.believes(self.clock.local(now), id)
     }
 
     /// Asks something new, or opens its session or an owner first. `seen` are tokens that others were told.
@@ -180,10 +123,9 @@ impl Locker {
             return Question::Restart;
         }
         if percent(chance, 3)
-            && let Some((lock, token)) = some(seen, chance)
-            && tenancy.held.get(lock).is_none_or(|held| held.token != *token)
+            && let Some((lock, token)) = tenancy.anothers(seen, chance)
         {
-            return Question::Steal(*lock, *token);
+            return Question::Steal(lock, token);
         }
         match chance.random_range(0..100) {
             0..25 => Question::Renew,
@@ -198,14 +140,12 @@ impl Locker {
         let local = self.clock.local(now);
         if question == Question::Open {
             // Whatever it had was another owner's.
-            let holder = Holder::new(TTL_NS);
-            let (held, waits) = (BTreeMap::new(), None);
-            self.tenancy = Some(Tenancy { owner: OwnerId(0), holder, aborted: false, held, waits });
+            self.tenancy = Some(Tenancy::new());
         }
         if let Some(tenancy) = &mut self.tenancy {
             tenancy.leave(question);
             if let Question::Open | Question::Renew = question {
-                tenancy.holder.ask(sequence, local);
+                tenancy.ask_to_live(sequence, local);
             }
         }
         let value = chance.random::<u64>().to_le_bytes();
@@ -315,96 +255,6 @@ impl Locker {
         self.is_open = false;
         self.next = Sequence(1);
     }
-}
-
-impl Tenancy {
-    /// What comes next for one that lives on.
-    fn question(&self, locks: u64, chance: &mut Pcg32) -> Question {
-        let mode = if percent(chance, 70) { Mode::Exclusive } else { Mode::Shared };
-        if let Some((lock, mode)) = self.waits {
-            return if percent(chance, 10) { Question::Withdraw(lock) } else { Question::Await(lock, mode) };
-        }
-        let held: Vec<(LockId, Held)> = self.held.iter().map(|(id, held)| (*id, *held)).collect();
-        match (some(&held, chance), chance.random_range(0..6)) {
-            (Some((lock, held)), 0 | 1) => Question::Release(*lock, held.token),
-            (Some((lock, held)), 2) => Question::Write(*lock, held.token),
-            _ if self.held.len() >= CLAIMS_MAX => Question::Renew,
-            (_, 3) => Question::Try(LockId(chance.random_range(0..locks)), mode),
-            _ => Question::Acquire(LockId(chance.random_range(0..locks)), mode),
-        }
-    }
-
-    /// Whoever is about to give something up relies on it no more.
-    fn leave(&mut self, question: Question) {
-        match question {
-            Question::Release(lock, _) => _ = self.held.remove(&lock),
-            Question::Close | Question::Restart => self.held.clear(),
-            _ => {}
-        }
-    }
-
-    fn hear(&mut self, number: Sequence, question: Question, outcome: Outcome, local: Time) -> News {
-        match (question, outcome.status) {
-            (Question::Open, lock::OPENED) => {
-                self.owner = OwnerId(outcome.number);
-                self.holder.hear(number, outcome, local);
-            }
-            (Question::Renew, _) => _ = self.holder.hear(number, outcome, local),
-            (Question::Restart, lock::RESTARTED) => {
-                (self.aborted, self.waits) = (false, None);
-            }
-            (
-                Question::Acquire(lock, mode) | Question::Try(lock, mode) | Question::Await(lock, mode),
-                lock::GRANTED,
-            ) => {
-                self.waits = None;
-                let token = Token(outcome.number);
-                // What is held exclusively is not held less for having been asked for to be shared.
-                let known = self.held.get(&lock).filter(|held| held.token == token).copied();
-                let held = known.unwrap_or(Held { token, mode });
-                self.held.insert(lock, held);
-                return News::Granted(lock, held);
-            }
-            (Question::Acquire(lock, mode), lock::QUEUED) => self.waits = Some((lock, mode)),
-            (Question::Withdraw(_) | Question::Await(..), lock::WITHDRAWN | lock::NOT_HELD) => {
-                self.waits = None
-            }
-            (_, lock::ABORTED) => {
-                self.aborted = true;
-                self.waits = None;
-                self.held.clear();
-                return News::Aborted;
-            }
-            (_, lock::NO_OWNER) => return News::Gone,
-            (Question::Write(lock, token), lock::WRITTEN) => return News::Written(lock, token),
-            (Question::Write(..), lock::FENCED) => return News::Fenced,
-            (Question::Steal(lock, token), lock::RELEASED) => return News::Stolen(lock, token),
-            _ => {}
-        }
-        News::Nothing
-    }
-}
-
-impl Question {
-    fn command<'a>(self, owner: OwnerId, value: &'a [u8]) -> Command<'a> {
-        match self {
-            Self::Policy(policy) => Command::Policy(policy),
-            Self::Open => Command::Open { ttl_ns: TTL_NS },
-            Self::Renew => Command::Renew { owner },
-            Self::Restart => Command::Restart { owner },
-            Self::Close => Command::Close { owner },
-            Self::Acquire(lock, mode) => Command::Acquire { owner, lock, mode },
-            Self::Try(lock, mode) => Command::Try { owner, lock, mode },
-            Self::Await(lock, _) => Command::Wait { owner, lock },
-            Self::Withdraw(lock) => Command::Withdraw { owner, lock },
-            Self::Release(lock, token) | Self::Steal(lock, token) => Command::Release { owner, lock, token },
-            Self::Write(register, token) => Command::Write { register, token, value },
-        }
-    }
-}
-
-fn some<'a, T>(of: &'a [T], chance: &mut Pcg32) -> Option<&'a T> {
-    if of.is_empty() { None } else { of.get(chance.random_range(0..of.len())) }
 }
 
 /// How long a client thinks: mostly as long as others, now and then until its lease has ended.

@@ -43,10 +43,10 @@ pub mod ids;
 mod image;
 pub mod lease;
 mod owners;
+mod queries;
 pub mod register;
 mod status;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use qlab_kernel::{Outcome, Reader, Sink, WireError, mutant};
@@ -100,16 +100,11 @@ impl Machine for Locks {
     }
 
     fn is_pending(&self, query: &[u8]) -> bool {
-        let Ok(Command::Wait { owner, lock }) = Command::parse(query) else { return false };
-        matches!(self.standing(owner, lock), Ok(Some(Standing::Waits(..))))
+        queries::is_pending(self, query)
     }
 
     fn query(&self, command: &[u8]) -> Value<'_> {
-        match Command::parse(command) {
-            Ok(Command::Wait { owner, lock }) => self.wait(owner, lock),
-            Ok(Command::Read { register }) => self.read(register),
-            _ => Value::MALFORMED,
-        }
+        queries::answer(self, command)
     }
 
     fn snapshot(&self, sink: &mut impl Sink) {
@@ -311,21 +306,6 @@ impl Locks {
             return Err(Refused(FORGED));
         }
         self.registers.write(register, token, value)
-    }
-
-    fn wait(&self, owner: OwnerId, id: LockId) -> Value<'_> {
-        let outcome = match self.standing(owner, id) {
-            Ok(Some(standing)) => outcome_of(standing),
-            Ok(None) => return Value::of(NOT_HELD),
-            Err(Refused(status)) => return Value::of(status),
-        };
-        Value { status: outcome.status, bytes: Cow::Owned(outcome.number.to_le_bytes().to_vec()) }
-    }
-
-    fn read(&self, id: LockId) -> Value<'_> {
-        let Some(register) = self.registers.get(id) else { return Value::of(NOT_FOUND) };
-        let bytes = [&register.token.0.to_le_bytes()[..], &register.value].concat();
-        Value { status: FOUND, bytes: Cow::Owned(bytes) }
     }
 
     fn owner(&mut self, id: OwnerId) -> Result<&mut Owner, Refused> {
