@@ -82,3 +82,49 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Draft, Plan, PlanError};
+
+    fn plan(cell: &str) -> Result<Plan, PlanError> {
+        let text = format!("name = \"x\"\n[[cell]]\nname = \"a\"\n{cell}\n");
+        Draft::parse("x", &text).and_then(Draft::finish)
+    }
+
+    fn refusal(cell: &str) -> String {
+        plan(cell).expect_err(cell).to_string()
+    }
+
+    #[test]
+    fn what_does_not_go_with_locks_is_refused_with_the_reason() {
+        for (cell, reason) in [
+            ("machine = \"lock\"", "there is no machine \"lock\"; there are kv and locks"),
+            ("lease_ms = 100", "with machine = \"locks\" only"),
+            ("machine = \"locks\"\nlease_ms = 1", "lease_ms: 1 is not a whole number of 50 to 3600000"),
+            ("machine = \"locks\"\nholder_dies_every = 0", "holder_dies_every: 0 is not a whole number"),
+            ("machine = \"locks\"\nread_fraction = 0.5", "locks are not read"),
+            ("machine = \"locks\"\nload = \"closed:5000\"", "there are at most 4096"),
+            ("machine = \"locks\"\nsystem = \"etcd\"", "etcd has locks of its own"),
+            ("machine = \"locks\"\nsystem = \"paxos\"", "locks need one log"),
+            ("machine = \"locks\"\nsystem = \"pbft\"", "leases go by the clock of whoever leads"),
+        ] {
+            assert!(refusal(cell).contains(reason), "{cell}: {}", refusal(cell));
+        }
+    }
+
+    #[test]
+    fn rows_of_locks_say_so_and_rows_of_the_store_do_not() {
+        let locks = plan("machine = [\"kv\", \"locks\"]\nsystem = [\"raft\", \"multi-paxos\"]").unwrap();
+        assert_eq!(locks.switch_names(), ["machine"]);
+        for point in &locks.points {
+            let is_locks = point.cell == "a/machine=locks";
+            assert_eq!(point.all_switches().contains_key("machine"), is_locks);
+            assert_eq!((point.preloads(), point.verifies()), (!is_locks, !is_locks));
+        }
+        let dying = plan("machine = \"locks\"\nlease_ms = 500\nholder_dies_every = 9").unwrap();
+        let told: Vec<_> =
+            dying.points[0].all_switches().into_iter().map(|(key, value)| key + "=" + &value).collect();
+        assert_eq!(told, ["holder_dies_every=9", "lease_ms=500", "machine=locks"]);
+    }
+}

@@ -343,4 +343,19 @@ mod tests {
         let signed = "authentication = \"signatures\"\nwindow_entries = 1";
         assert!(check("pbft", &signed.parse().unwrap(), 4).is_ok());
     }
+
+    #[test]
+    fn locks_need_a_log_and_a_leader_who_is_believed() {
+        for system in [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME] {
+            assert!(check_machine(system, MachineKind::Locks).is_ok());
+        }
+        for system in [Paxos::NAME, Pbft::NAME] {
+            assert!(check_machine(system, MachineKind::Kv).is_ok());
+            let refused = check_machine(system, MachineKind::Locks).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{system} cannot carry the machine locks: ")), "{refused}");
+        }
+        assert!(
+            check_machine("raff", MachineKind::Locks).unwrap_err().to_string().contains("unknown system")
+        );
+    }
 }
