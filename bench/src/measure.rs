@@ -79,7 +79,7 @@ pub fn measure(
         judgement.doubt("not every key could be read after the load");
     }
     if let Some(fleet) = ours(&mut cluster)
-        && let Err(error) = judge_agreement(fleet, &mut judgement)
+        && let Err(error) = judge_agreement(fleet, &nemesis.liars(), &mut judgement)
     {
         judgement.doubt(&format!("the replicas could not be compared: {error:#}"));
     }
@@ -204,11 +204,13 @@ fn load(
     })
 }
 
-/// Waits until all replicas have applied the same index, then compares what they applied.
-fn judge_agreement(fleet: &mut Fleet, judgement: &mut Judgement) -> anyhow::Result<()> {
+/// Waits until all replicas have applied the same index, then compares what they applied. Nothing is expected of liars.
+fn judge_agreement(fleet: &mut Fleet, liars: &[usize], judgement: &mut Judgement) -> anyhow::Result<()> {
     let waited = Stopwatch::start();
     loop {
-        match verdict::agreement(&fleet.statuses()?) {
+        let mut statuses = fleet.statuses()?;
+        statuses.retain(|status| !liars.contains(&usize::from(status.node)));
+        match verdict::agreement(&statuses) {
             Some(Ok(())) => return Ok(()),
             Some(Err(difference)) => {
                 judgement.verdict = Verdict::Violated;

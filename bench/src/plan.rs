@@ -31,13 +31,14 @@ pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 7] = [
     ("quick", include_str!("../plans/quick.toml")),
     ("floor", include_str!("../plans/floor.toml")),
     ("consensus", include_str!("../plans/consensus.toml")),
     ("ablation", include_str!("../plans/ablation.toml")),
     ("locks", include_str!("../plans/locks.toml")),
     ("faults", include_str!("../plans/faults.toml")),
+    ("byzantine", include_str!("../plans/byzantine.toml")),
 ];
 
 /// An experiment, checked and expanded.
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(
             error,
             "there is no plan \"flor\"; there are quick, floor, consensus, ablation, \
-             locks, faults, or give the path of a .toml file"
+             locks, faults, byzantine, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }

@@ -285,6 +285,7 @@ fn story(fenced: bool) -> Ending {
         durability: "memory".into(),
         seed: 5,
         emulated_link: false,
+        byzantine: false,
     })
     .unwrap();
     let roster = fleet.roster().unwrap();

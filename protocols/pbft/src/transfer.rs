@@ -19,7 +19,9 @@ use crate::slots::Phase;
 
 /// Entries about which a replica that stands still is told again.
 const RETOLD_ENTRIES: usize = 64;
-/// Bytes of requests that it is sent again.
+/// Executed entries that it is told of at a time, as long as their requests fit into [`RETOLD_BYTES`].
+const TOLD_EXECUTED: usize = 512;
+/// Bytes of requests that it is sent again, or will ask for.
 const RETOLD_BYTES: usize = 4 << 20;
 /// Requests that a primary is reminded of at a time.
 const REMINDED_REQUESTS: usize = 4;
@@ -87,7 +89,8 @@ impl Pbft {
             // Early: it is proved by others' signatures.
             effects.send_early(from, Message::Stable(self.stable.clone()));
         }
-        if stands_still {
+        // Whoever is not in this view learns of what is executed in it by this alone.
+        if stands_still || self.active && (view != self.view || !active) {
             self.tell_executed(from, executed, effects);
         }
         if self.active && (view < self.view || view == self.view && !active) {
@@ -121,23 +124,37 @@ impl Pbft {
     /// on hears nothing of them but this; and in its own view it may lack the word of some who must keep silent.
     fn tell_executed(&self, to: NodeId, executed: Index, effects: &mut Effects<Self>) {
         let entries = self.slots.after(executed).take_while(|(seq, _)| *seq <= self.executed);
-        for (seq, digest) in
-            entries.filter_map(|(seq, slot)| Some((seq, slot.committed?))).take(RETOLD_ENTRIES)
-        {
+        let committed = entries.filter_map(|(seq, slot)| Some((seq, slot, slot.committed?)));
+        let mut bytes = 0;
+        for (seq, slot, digest) in committed.take(TOLD_EXECUTED) {
+            bytes += slot.body(&digest).map_or(0, Requests::bytes);
             // Early: what is committed stays so.
             effects.send_early(to, Message::Executed { seq, digest });
+            if bytes >= RETOLD_BYTES {
+                return;
+            }
         }
     }
 
-    /// Of f + 1 that say so one is correct.
-    pub(crate) fn on_executed(&mut self, from: NodeId, seq: Index, digest: Digest) {
+    /// Of f + 1 that say so one is correct. Whoever says it has the requests, too.
+    pub(crate) fn on_executed(
+        &mut self,
+        from: NodeId,
+        seq: Index,
+        digest: Digest,
+        effects: &mut Effects<Self>,
+    ) {
         if !self.is_in_window(seq) {
             return;
         }
         let weak = self.quorum.weak();
         let slot = self.slots.at(seq);
-        if slot.hear_committed(from, digest) >= weak {
-            slot.committed.get_or_insert(digest);
+        if slot.hear_committed(from, digest) >= weak && slot.committed.is_none() {
+            slot.committed = Some(digest);
+            if slot.lacks().is_some() {
+                // Early: a question promises nothing.
+                effects.send_early(from, Message::FetchBody { seq, digest });
+            }
         }
     }
 

@@ -424,3 +424,18 @@ fn a_view_change_verifies_no_signature_of_a_certificate_twice() {
         assert!(each < 4.5, "{each} signatures verified for each entry");
     }
 }
+
+#[test]
+fn who_left_the_view_alone_keeps_up_with_the_others() {
+    let mut world = World::new(config());
+    world.network = without(3);
+    let request = world.write(1);
+    world.ask(3, request);
+    world.run(SECOND);
+    assert!(!world.core(3).is_active(), "it has waited for long enough");
+    write(&mut world, 0, 200);
+    assert_eq!((world.core(0).executed(), world.core(3).executed()), (Index(200), Index(0)));
+    world.network = everything();
+    world.run(SECOND / 2);
+    assert!(world.core(3).executed() >= Index(200), "{}", world.summary());
+}
