@@ -25,6 +25,14 @@ use crate::network::percent;
 const PATIENCE: Duration = Duration::from_millis(150);
 /// After that many attempts under fire, a client gives up: its owner is left to its lease.
 const ATTEMPTS_MAX: u32 = 10;
+/// Questions asked of anybody rather than of whoever is believed to lead, in a hundred.
+const WANDERING_PERCENT: u32 = 10;
+/// Questions that try to give back what another holds, in a hundred.
+const THIEVING_PERCENT: u32 = 3;
+/// Questions that renew the lease, in a hundred …
+const RENEWING_PERCENT: u32 = 25;
+/// … and with those that end it.
+const RENEWS_OR_CLOSES_PERCENT: u32 = 27;
 /// Thoughts in a hundred that take longer than any lease.
 const SILENT_PERCENT: u32 = 2;
 /// How long silence lasts.
@@ -105,7 +113,7 @@ impl Locker {
         if !self.is_open {
             return self.open_session();
         }
-        if percent(chance, 10) {
+        if percent(chance, WANDERING_PERCENT) {
             self.turns_to = NodeId(chance.random_range(0..self.nodes) as u16);
         }
         let question = self.question(seen, chance);
@@ -122,14 +130,14 @@ impl Locker {
         if tenancy.aborted {
             return Question::Restart;
         }
-        if percent(chance, 3)
+        if percent(chance, THIEVING_PERCENT)
             && let Some((lock, token)) = tenancy.anothers(seen, chance)
         {
             return Question::Steal(lock, token);
         }
         match chance.random_range(0..100) {
-            0..25 => Question::Renew,
-            25..27 => Question::Close,
+            0..RENEWING_PERCENT => Question::Renew,
+            RENEWING_PERCENT..RENEWS_OR_CLOSES_PERCENT => Question::Close,
             _ => tenancy.question(self.locks, chance),
         }
     }
