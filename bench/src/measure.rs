@@ -10,6 +10,7 @@ use qlab_loadgen::run::{Moment, Outcome, Spec};
 use qlab_loadgen::targets::etcd::Etcd;
 use qlab_loadgen::targets::quic::Quic;
 use qlab_loadgen::targets::voting::Voting;
+use qlab_machines::MachineKind;
 use qlab_node::keys::Credentials;
 use qlab_report::Verdict;
 use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
@@ -70,8 +71,11 @@ pub fn measure(
         let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
         Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
-    let mut judgement = verdict::judge(&outcome.history, point.system.model());
-    if !outcome.verified {
+    let mut judgement = match point.machine.kind {
+        MachineKind::Kv => verdict::judge(&outcome.history, point.system.model()),
+        MachineKind::Locks => verdict::judge_locks(&outcome.history),
+    };
+    if spec.verify && !outcome.verified {
         judgement.doubt("not every key could be read after the load");
     }
     if let Some(fleet) = ours(&mut cluster)

@@ -1,6 +1,6 @@
 //! Was it right? The history of a run and the replicas' own hashes, judged.
 
-use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report, Section, Witness};
+use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report, Section, Tenure, Witness};
 use qlab_loadgen::history::{self, End, Kind};
 use qlab_node::control::Status;
 use qlab_report::Verdict;
@@ -45,6 +45,20 @@ pub fn judge(history: &history::History, model: Model) -> Judgement {
         Ok(report) => sum_up(report),
         Err(error) => Judgement::unknown(error.to_string()),
     }
+}
+
+/// Judges a history of locks: nobody held one beside another, and tokens followed the order of grants.
+pub fn judge_locks(history: &history::History) -> Judgement {
+    if history.overflowed() > 0 {
+        let overflowed = history.overflowed();
+        return Judgement::unknown(format!("{overflowed} operations did not fit into the history"));
+    }
+    let tenures: Vec<Tenure> = history.iter().filter_map(tenure).collect();
+    let (verdict, explanation) = match qlab_checker::check_exclusion(&tenures) {
+        Ok(()) => (Verdict::Exclusive, String::new()),
+        Err(breach) => (Verdict::Violated, breach.to_string()),
+    };
+    Judgement { verdict, judged_ops: tenures.len() as u64, explanation, witness: None }
 }
 
 /// A judgement as a part of a page.
@@ -101,6 +115,16 @@ fn sum_up(report: Report) -> Judgement {
     Judgement { verdict, judged_ops: report.operations, explanation, witness: report.witness }
 }
 
+fn tenure(operation: &history::Operation) -> Option<Tenure> {
+    (operation.kind == Kind::Acquire && operation.end == End::Ok).then_some(Tenure {
+        lock: operation.key.into(),
+        token: operation.value,
+        asked_ns: operation.sent_ns,
+        granted_ns: operation.completed_ns,
+        until_ns: operation.expected,
+    })
+}
+
 fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
     let (process, key) = (operation.process, u64::from(operation.key));
     let value = value(operation.value);
@@ -111,6 +135,8 @@ fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
         Kind::CompareAndSet => {
             qlab_checker::Operation::cas(process, key, self::value(operation.expected), value)
         }
+        // No register's: judged as tenures.
+        Kind::Open | Kind::Renew | Kind::Acquire | Kind::Await | Kind::Release => return None,
     };
     match operation.end {
         End::Ok => Some(asked.during(begun, ended)),

@@ -16,9 +16,11 @@ mod answering;
 mod book;
 mod housekeeping;
 mod lane;
+mod locking;
 mod packer;
 mod sending;
 mod session;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -33,12 +35,14 @@ use rand_pcg::Pcg64Mcg;
 use self::book::Book;
 use self::packer::{Packer, Scribe};
 use self::session::{Opening, Session};
+use self::tenants::Tenants;
 use crate::arrivals::Load;
 use crate::history::History;
 use crate::mix::Class;
 use crate::recorder::{Recorder, Window};
 use crate::tape::Tape;
 use crate::values::{ValueSizes, Values, stream_seed};
+use crate::workload::Workload;
 
 /// Shortest time between two wakes for arrivals: what falls due in between is sent together. The lag histogram shows it.
 pub const WAKE_NS_MIN: u64 = 50_000;
@@ -63,6 +67,8 @@ pub struct DriverConfig {
     pub sessions: usize,
     /// Unanswered commands that a session may have of each kind, reads and writes; 1 to [`SESSION_WINDOW`].
     pub window: u64,
+    /// What the operations are.
+    pub workload: Workload,
     /// Keys of the run; sweeps go over all of them.
     pub keys: u32,
     /// Sizes of values.
@@ -198,6 +204,8 @@ pub struct Driver {
     vacancies: Vec<usize>,
     outstanding: u64,
     scribe: Scribe,
+    /// Who takes locks, if that is the load.
+    tenants: Option<Tenants>,
     writes: Packer,
     reads: Packer,
     actions: Vec<Action>,
@@ -232,6 +240,10 @@ impl Driver {
             vacancies: Vec::new(),
             outstanding: 0,
             scribe: Scribe::new(Values::new(config.values.clone(), config.seed)),
+            tenants: match config.workload {
+                Workload::Store => None,
+                Workload::Locks(load) => Some(Tenants::new(load)),
+            },
             writes: Packer::default(),
             reads: Packer::default(),
             actions: Vec::new(),

@@ -14,6 +14,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`arrivals`] | closed and open loop, written as `closed:64`, `open:20000`, `open:20000/constant` |
+//! | [`workload`] | operations of a store, or of the lock service |
 //! | [`mix`], [`keys`], [`values`] | which operation, on which key, writing what |
 //! | [`tape`] | all of that drawn from a seed beforehand: two arms hear the same tape |
 //! | [`driver`] | the pure core: sessions, numbers, windows, retries, redirects |
@@ -43,3 +44,4 @@ pub mod tape;
 pub mod target;
 pub mod targets;
 pub mod values;
+pub mod workload;

@@ -19,6 +19,7 @@ use crate::recorder::{Recorder, Window};
 use crate::tape::{TAPE_ENTRIES_MAX, Tape};
 use crate::target::{Event, Target};
 use crate::values::ValueSizes;
+use crate::workload::Workload;
 
 /// Operations outstanding while every key is written or read once.
 const SWEEP_OUTSTANDING: u32 = 1024;
@@ -34,7 +35,9 @@ pub struct Spec {
     pub client: u16,
     /// How load is offered.
     pub load: Load,
-    /// Which operations.
+    /// What the operations are.
+    pub workload: Workload,
+    /// Which of a store's operations.
     pub mix: Mix,
     /// On how many keys, 1 to [`KEYS_MAX`].
     pub keys: u32,
@@ -78,6 +81,7 @@ impl Default for Spec {
         Self {
             client: 0,
             load: Load::Closed { outstanding: 64 },
+            workload: Workload::Store,
             mix: Mix::reads(0.0).expect("a fraction"),
             keys: 10_000,
             key_distribution: KeyDistribution::Uniform,
@@ -211,6 +215,9 @@ fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
         _ if !(1..=KEYS_MAX).contains(&spec.keys) => {
             format!("{} keys: 1 to {KEYS_MAX} are possible", spec.keys)
         }
+        _ if spec.workload != Workload::Store && (spec.preload || spec.verify) => {
+            "locks are neither written before the load nor read after it".to_owned()
+        }
         _ if spec.give_up < spec.timeout => {
             format!("give_up {:?} is below timeout {:?}", spec.give_up, spec.timeout)
         }
@@ -283,6 +290,7 @@ impl<T: Target> Shell<T> {
             links: target.links(),
             sessions: spec.sessions,
             window: spec.window,
+            workload: spec.workload,
             keys: spec.keys,
             values: spec.values.clone(),
             first_value_id: spec.first_value_id,

@@ -136,8 +136,13 @@ fn cell_problems(cell: &Cell) -> Vec<String> {
         ),
     ];
     let broken = checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned());
-    let latencies =
-        [("response_ns", cell.response_ns), ("service_ns", cell.service_ns), ("lag_ns", cell.lag_ns)];
+    let latencies = [
+        ("response_ns", cell.response_ns),
+        ("service_ns", cell.service_ns),
+        ("lag_ns", cell.lag_ns),
+        ("hand_off_ns", cell.hand_off_ns),
+        ("freed_ns", cell.freed_ns),
+    ];
     let quantiles = latencies
         .into_iter()
         .filter_map(|(name, quantiles)| Some(format!("{name}: {}", quantiles.problem()?)));
@@ -159,7 +164,7 @@ fn histogram_problems(run: &Run) -> Result<Vec<String>, RunError> {
         }
     }
     for cell in &run.cells {
-        let rows = [cell.response_ns, cell.service_ns, cell.lag_ns];
+        let rows = [cell.response_ns, cell.service_ns, cell.lag_ns, cell.hand_off_ns, cell.freed_ns];
         for (kind, row) in LatencyKind::ALL.into_iter().zip(rows) {
             let log = merged
                 .remove(&(cell.key(), kind))

@@ -10,6 +10,7 @@
 //! | P1 … P8 | Paxos | [`paxos`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //! | B1 … B14 | PBFT | [`pbft`] |
+//! | L1 … L7 | the lock service, whatever carries it | [`locks`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
@@ -20,6 +21,7 @@ mod fresh_reads;
 pub mod g1_linearizability;
 pub mod g3_exactly_once;
 pub mod g5_chain_hash;
+pub mod locks;
 pub mod multi_paxos;
 pub mod paxos;
 pub mod pbft;

@@ -20,6 +20,7 @@
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
 //! | `hostile` | clients that do not play by the rules |
+//! | `lockers` | clients of the lock service, where that is what is replicated |
 //! | `agenda`, `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
 //! | `shrink`, `story`, `panics` | the smallest failing world, told to people |
 //!
@@ -38,6 +39,7 @@ mod desk;
 pub mod faults;
 mod hostile;
 pub mod laws;
+mod lockers;
 pub mod marks;
 mod nemesis;
 mod network;

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos, multi};
 use qlab_pbft::Pbft;
 use qlab_raft::Raft;
@@ -13,7 +14,11 @@ use qlab_unreplicated::Unreplicated;
 use rand_pcg::Pcg32;
 
 fn swarm<S: Subject>(seeds: Range<u64>) -> Summary {
-    let summary = campaign::<S>(seeds, Choice::Swarm, Setup::default, &AtomicBool::new(false), || ());
+    swarm_of::<S>(seeds, Setup::default)
+}
+
+fn swarm_of<S: Subject>(seeds: Range<u64>, setup: impl Fn() -> Setup<S> + Sync) -> Summary {
+    let summary = campaign::<S>(seeds, Choice::Swarm, setup, &AtomicBool::new(false), || ());
     assert!(summary.failures.is_empty(), "{}: {:#?}", S::NAME, summary.failures);
     summary
 }
@@ -28,6 +33,29 @@ fn raft_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
 #[test]
 fn multi_paxos_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
     went_everywhere(&swarm::<MultiPaxos>(0..500), 20_000);
+}
+
+#[test]
+fn locks_keep_their_laws_whatever_carries_them() {
+    let summaries = [
+        swarm_of::<Raft>(0..300, || Setup { machine: MachineKind::Locks, ..Setup::default() }),
+        swarm_of::<MultiPaxos>(0..200, || Setup { machine: MachineKind::Locks, ..Setup::default() }),
+        swarm_of::<Unreplicated>(0..100, || Setup { machine: MachineKind::Locks, ..Setup::default() }),
+    ];
+    for summary in summaries {
+        let marks = [
+            "locks granted",
+            "registers written",
+            "stale holders fenced off",
+            "victims of deadlocks",
+            "owners outlived their lease",
+            "restored an image",
+        ];
+        for mark in marks {
+            assert!(summary.marks.count(mark) > 0, "never: {mark}");
+        }
+        assert!(summary.operations > 10_000, "{} questions answered", summary.operations);
+    }
 }
 
 #[test]

@@ -85,6 +85,9 @@ impl Driver {
             _ => {}
         }
         let Some(op) = self.take(number, answer, sequence) else { return };
+        if op.class == Class::Lock {
+            return self.lock_answered(number, op, (outcome.status, outcome.number), now_ns);
+        }
         let end = match (op.kind, outcome.status) {
             (Kind::Put, kv::STORED) | (Kind::CompareAndSet, kv::SWAPPED) => End::Ok,
             // Another value was there: the register is written once, or not what was expected.
@@ -97,7 +100,7 @@ impl Driver {
     }
 
     /// The answer is none to what was asked: it says nothing about what happened.
-    fn misanswered(&mut self, number: usize, op: &Op, now_ns: u64) {
+    pub(super) fn misanswered(&mut self, number: usize, op: &Op, now_ns: u64) {
         self.book.unknown(op, now_ns);
         self.ended(number);
     }
@@ -112,6 +115,10 @@ impl Driver {
         now_ns: u64,
     ) {
         let Some(op) = self.take(number, answer, sequence) else { return };
+        if op.class == Class::Lock {
+            let token = value.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            return self.lock_answered(number, op, (status, token), now_ns);
+        }
         let read = match (op.kind, status) {
             (Kind::Get, kv::FOUND) => value_id(value).unwrap_or(FOREIGN),
             (Kind::Get, kv::ABSENT) => ABSENT,

@@ -1,5 +1,6 @@
 //! Commands into bursts, bursts into batches, without an allocation per command.
 
+use bytes::BytesMut;
 use qlab_kernel::batch::BURST_HEADER_BYTES;
 use qlab_kernel::limits::BATCH_BYTES_MAX;
 use qlab_kernel::{Batch, BatchBuilder, Sequence, SessionId};
@@ -26,20 +27,20 @@ impl Packer {
         full
     }
 
-    /// Adds a command; returns the batch before it if that was full.
+    /// Adds a command of `len` bytes; returns the batch before it if that was full.
     pub(crate) fn push(
         &mut self,
         session: SessionId,
         number: Sequence,
         settled: Sequence,
-        command: &Command<'_>,
+        len: usize,
+        write: impl FnOnce(&mut BytesMut),
     ) -> Option<Batch> {
-        let len = command.encoded_len();
         let full = self.make_room(4 + len);
         if self.burst != Some((session, number)) {
             self.builder.begin(session, number, settled);
         }
-        self.builder.push(len, |bytes| command.encode(bytes));
+        self.builder.push(len, write);
         self.burst = Some((session, number.next()));
         full
     }

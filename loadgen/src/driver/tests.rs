@@ -27,6 +27,7 @@ fn config(links: usize, sessions: usize, window: u64) -> DriverConfig {
         links,
         sessions,
         window,
+        workload: Workload::Store,
         keys: 16,
         values: ValueSizes::fixed(16).unwrap(),
         first_value_id: 1,

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use qlab_kernel::Protocol;
+use qlab_machines::MachineKind;
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_pbft::{Authentication, Keyring, Pbft};
@@ -21,6 +22,16 @@ pub enum OptionsError {
     /// There is no such system.
     #[error("unknown system \"{0}\"; there are {names}", names = NAMES.join(", "))]
     UnknownSystem(String),
+    /// The system cannot carry the machine: choose another of either.
+    #[error("{system} cannot carry the machine {machine}: {reason}")]
+    Machine {
+        /// The system.
+        system: String,
+        /// The machine.
+        machine: MachineKind,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A key or value is not valid.
     #[error("options of {system}: {reason}")]
     Invalid {
@@ -42,6 +53,20 @@ pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(),
         Pbft::NAME => pbft(options, replicas, Keyring::simulated(0, 0, 0)).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
+}
+
+/// Checks that a system can carry a machine.
+pub fn check_machine(system: &str, machine: MachineKind) -> Result<(), OptionsError> {
+    let reason = match (system, machine) {
+        (_, MachineKind::Kv) | (Unreplicated::NAME | Raft::NAME | MultiPaxos::NAME, _) => return Ok(()),
+        (Paxos::NAME, _) => "it decides registers one by one, and locks need one log",
+        // One that may lie may say that time has passed, and end leases whose holders believe in them.
+        (Pbft::NAME, _) => {
+            "leases go by the clock of whoever leads, and its replicas do not believe each other"
+        }
+        (other, _) => return Err(OptionsError::UnknownSystem(other.into())),
+    };
+    Err(OptionsError::Machine { system: system.into(), machine, reason })
 }
 
 /// Checks that a system has an option and that the value is of its kind; whether options go together is for [`check`].
@@ -317,5 +342,20 @@ mod tests {
         assert!(complaint("pbft", "authentication = \"trust\"").contains("`macs` or `signatures`"));
         let signed = "authentication = \"signatures\"\nwindow_entries = 1";
         assert!(check("pbft", &signed.parse().unwrap(), 4).is_ok());
+    }
+
+    #[test]
+    fn locks_need_a_log_and_a_leader_who_is_believed() {
+        for system in [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME] {
+            assert!(check_machine(system, MachineKind::Locks).is_ok());
+        }
+        for system in [Paxos::NAME, Pbft::NAME] {
+            assert!(check_machine(system, MachineKind::Kv).is_ok());
+            let refused = check_machine(system, MachineKind::Locks).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{system} cannot carry the machine locks: ")), "{refused}");
+        }
+        assert!(
+            check_machine("raff", MachineKind::Locks).unwrap_err().to_string().contains("unknown system")
+        );
     }
 }

@@ -19,6 +19,7 @@ impl<S: Subject> World<'_, S> {
         self.network.heal();
         self.asking = false;
         self.clientele.may_give_up = false;
+        self.heal_lockers();
         for process in 0..self.processes.len() {
             let who = &mut self.processes[process];
             who.clock.set_drift(self.now, 0);
@@ -49,20 +50,24 @@ impl<S: Subject> World<'_, S> {
     fn is_right(&self) -> bool {
         let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
         let first = chains.next().flatten();
-        first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
+        let is_level = first.is_some() && chains.all(|chain| chain == first);
+        is_level && self.is_everything_answered() && self.is_every_lease_over()
     }
 
     pub(super) fn is_everything_answered(&self) -> bool {
-        self.clients.iter().all(|client| !client.is_waiting())
+        let is_anybody_waiting = self.clients.iter().any(|client| client.is_waiting())
+            || self.lockers.iter().any(|locker| locker.is_waiting());
+        !is_anybody_waiting
     }
 
-    fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
+    pub(super) fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
         let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost && !who.is_liar);
         processes.map(|(process, who)| (process, who.running.as_ref()))
     }
 
     fn what_is_missing(&self) -> String {
-        let waiting = self.clients.iter().filter(|client| client.is_waiting()).count();
+        let waiting = self.clients.iter().filter(|client| client.is_waiting()).count()
+            + self.lockers.iter().filter(|locker| locker.is_waiting()).count();
         let stands: Vec<String> = self
             .alive()
             .map(|(process, running)| match running {
@@ -70,7 +75,8 @@ impl<S: Subject> World<'_, S> {
                 None => format!("{process}: down"),
             })
             .collect();
-        format!("{waiting} requests are not answered; {}", stands.join(", "))
+        let leases = if self.is_every_lease_over() { "" } else { "leases do not end; " };
+        format!("{waiting} requests are not answered; {leases}{}", stands.join(", "))
     }
 
     /// The last word: one client reads every key, so that whatever was acknowledged must be seen.
