@@ -38,6 +38,8 @@ pub(crate) struct Client {
     asked: Option<Asked>,
     /// Whom it asks.
     turns_to: NodeId,
+    /// Who opened its session.
+    home: NodeId,
     /// Its number in the history: a new one after each unknown outcome.
     process: u32,
     /// The value it last saw under each key, for comparisons that succeed now and then.
@@ -73,7 +75,7 @@ pub(crate) struct Clientele {
     pub(crate) retries: u64,
     pub(crate) expired: u64,
     keys: u64,
-    model: Model,
+    service: Service,
     /// Keys below this one were asked for.
     keys_asked: u64,
     values: u64,
@@ -84,14 +86,25 @@ pub(crate) struct Clientele {
     pub(crate) may_give_up: bool,
 }
 
+/// What clients must know of whom they ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    /// What is behind each key.
+    pub(crate) model: Model,
+    /// Whether it can compare before it writes.
+    pub(crate) compares: bool,
+    /// Whether a session belongs to the replica that opened it.
+    pub(crate) sessions_stay: bool,
+}
+
 impl Clientele {
-    pub(crate) fn new(keys: u64, model: Model) -> Self {
+    pub(crate) fn new(keys: u64, service: Service) -> Self {
         Self {
             history: History::default(),
             retries: 0,
             expired: 0,
             keys,
-            model,
+            service,
             keys_asked: keys,
             values: 0,
             sessions: 0,
@@ -108,7 +121,7 @@ impl Clientele {
 
     fn key(&mut self, now: Time, chance: &mut Pcg32) -> u64 {
         let key = chance.random_range(0..self.keys);
-        if self.model != Model::WriteOnce {
+        if self.service.model != Model::WriteOnce {
             return key;
         }
         let generation = now.0 / GENERATION.as_nanos() as u64;
@@ -137,6 +150,7 @@ impl Client {
             next: Sequence(1),
             asked: None,
             turns_to: NodeId((number % nodes as u64) as u16),
+            home: NodeId(0),
             process: clientele.process(),
             seen: vec![ABSENT; clientele.keys as usize],
         }
@@ -163,7 +177,8 @@ impl Client {
             _ if self.only_reads() => Operation::get(self.process, key, ABSENT),
             0..4 => Operation::get(self.process, key, ABSENT),
             4..8 => Operation::put(self.process, key, value),
-            _ if clientele.model == Model::WriteOnce => Operation::put(self.process, key, value),
+            _ if clientele.service.model == Model::WriteOnce => Operation::put(self.process, key, value),
+            8 if !clientele.service.compares => Operation::put(self.process, key, value),
             8 => Operation::cas(self.process, key, self.seen[key as usize], value),
             _ => Operation::delete(self.process, key),
         };
@@ -181,11 +196,9 @@ impl Client {
     }
 
     fn open(&mut self, now: Time, clientele: &mut Clientele) -> Wish {
-        let mut builder = BatchBuilder::new();
-        builder.begin(self.session, Sequence::ZERO, Sequence::ZERO);
         self.asked = Some(Asked {
             sequence: Sequence::ZERO,
-            request: Request::Write(builder.finish()),
+            request: opening(self.session),
             operation: None,
             invoked: now,
             attempts: 0,
@@ -200,6 +213,9 @@ impl Client {
         let batch = self.batch(sequence, &operation);
         let reads = operation.function == qlab_checker::Function::Get;
         let request = if reads { Request::Read(batch) } else { Request::Write(batch) };
+        if !reads && self.is_open && clientele.service.sessions_stay {
+            self.turns_to = self.home;
+        }
         self.asked = Some(Asked {
             sequence,
             request,
@@ -252,8 +268,22 @@ impl Client {
             self.give_up(clientele);
             return Some(Wish::Think);
         }
-        self.turns_to = self.neighbour();
+        self.look_elsewhere(clientele);
         Some(self.attempt(clientele))
+    }
+
+    /// Nobody answered. Where a session belongs to the replica that opened it, every other attempt goes there; and an opening that
+    /// is asked of another replica is that of another session.
+    fn look_elsewhere(&mut self, clientele: &mut Clientele) {
+        let asked = self.asked.as_ref().expect("somebody asks");
+        let (is_opening, stays) = (asked.operation.is_none(), clientele.service.sessions_stay);
+        let goes_home = stays && self.is_open && asked.attempts % 2 == 1;
+        self.turns_to = if goes_home { self.home } else { self.neighbour() };
+        if stays && is_opening {
+            self.session = clientele.session();
+            let request = opening(self.session);
+            self.asked.as_mut().expect("looked at it").request = request;
+        }
     }
 
     /// Takes one answer of a frame.
@@ -298,6 +328,10 @@ impl Client {
         let asked = self.asked.take().expect("looked at it");
         let Some(operation) = asked.operation else {
             self.is_open = outcome.status == Outcome::OPENED;
+            self.home = self.turns_to;
+            if !self.is_open {
+                self.renew(clientele);
+            }
             return Wish::Think;
         };
         match outcome.status {
@@ -371,4 +405,10 @@ impl Client {
     fn neighbour(&self) -> NodeId {
         NodeId(((usize::from(self.turns_to.0) + 1) % self.nodes) as u16)
     }
+}
+
+fn opening(session: SessionId) -> Request {
+    let mut builder = BatchBuilder::new();
+    builder.begin(session, Sequence::ZERO, Sequence::ZERO);
+    Request::Write(builder.finish())
 }
