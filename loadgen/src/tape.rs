@@ -78,7 +78,8 @@ impl Tape {
         let mut arrival = self.entries[(position % len) as usize];
         let laps = position / len;
         arrival.offset_ns += laps * self.span_ns;
-        arrival.key = ((u64::from(arrival.key) + laps * u64::from(self.span_keys)) % u64::from(KEYS_MAX)) as u32;
+        arrival.key =
+            ((u64::from(arrival.key) + laps * u64::from(self.span_keys)) % u64::from(KEYS_MAX)) as u32;
         arrival
     }
 

@@ -3,7 +3,8 @@
 //! | block | what it shows |
 //! |---|---|
 //! | `table PLAN` | the newest usable run of the plan |
-//! | `ratios PLAN` | its systems over the unreplicated floor, paired by round |
+//! | `ratios PLAN [SYSTEM]` | its systems over that one, or over the unreplicated floor, paired by round |
+//! | `settings PLAN CELL` | its systems in the other cells over themselves in that one, paired by round |
 //! | `faults` | of every plan with faults the newest usable run: what they did, as a table and as a chart |
 //! | `runs` | every run there is |
 //! | `campaigns` | the newest campaign of simulated worlds of each system |
@@ -25,7 +26,7 @@ use crate::{
     layout::{Entry, Layout},
     markdown::{self, BlockError, Blocks},
     numbers::{or_absent, range, ratio},
-    ratios::{FLOOR, Metric, paired},
+    ratios::{FLOOR, Metric, Side, paired},
     rows::rows,
     run_dir::file_name,
 };
@@ -203,7 +204,15 @@ fn block(name: &str, Found { runs, campaigns }: &Found, charts: &str) -> Result<
         ["table", plan] => {
             newest(plan, runs).map(|run| markdown::table(&Layout::of(&run.cells)) + &origin(run))
         }
-        ["ratios", plan] => newest(plan, runs).map(|run| markdown::table(&ratios(run)) + &origin(run)),
+        ["ratios", plan] => {
+            newest(plan, runs).map(|run| markdown::table(&over_system(run, FLOOR)) + &origin(run))
+        }
+        ["ratios", plan, base] => {
+            newest(plan, runs).map(|run| markdown::table(&over_system(run, base)) + &origin(run))
+        }
+        ["settings", plan, base] => {
+            newest(plan, runs).map(|run| markdown::table(&over_cell(run, base)) + &origin(run))
+        }
         ["faults"] => Ok(faults(&fault_runs(runs), charts)),
         ["runs"] => Ok(markdown::table(&list(runs))),
         ["campaigns"] => Ok(markdown::table(&campaign::overview(&newest_campaigns))),
@@ -213,8 +222,8 @@ fn block(name: &str, Found { runs, campaigns }: &Found, charts: &str) -> Result<
             .map(|campaign| markdown::table(&campaign::coverage(campaign)))
             .ok_or_else(|| format!("no campaign of {system:?} is in results")),
         _ => Err(
-            "there are the blocks \"table PLAN\", \"ratios PLAN\", \"faults\", \"runs\", \"campaigns\" and \
-                  \"campaign SYSTEM\""
+            "there are the blocks \"table PLAN\", \"ratios PLAN [SYSTEM]\", \"settings PLAN CELL\", \"faults\", \
+             \"runs\", \"campaigns\" and \"campaign SYSTEM\""
                 .to_owned(),
         ),
     }
@@ -247,27 +256,55 @@ fn origin(run: &Run) -> String {
     )
 }
 
-/// Each system over the floor: median and range of the per-round ratios.
-fn ratios(run: &Run) -> Layout {
-    let entry = |row: &crate::rows::Row<'_>, metric| {
-        let ratio_of = paired(&run.cells, &row.first.cell, &row.first.system, FLOOR, metric);
+/// Each system over `base` in the same cell.
+fn over_system<'a>(run: &'a Run, base: &'a str) -> Layout {
+    let compared = |side: Side<'a>| {
+        let there = run.cells.iter().any(|row| row.cell == side.cell && row.system == base);
+        let names = [side.cell.to_owned(), format!("{} ÷ {base}", side.system)];
+        (there && side.system != base).then_some((names, Side { system: base, ..side }))
+    };
+    ratios(run, ["cell", "systems"], compared)
+}
+
+/// Each system over itself in the cell `base`: what a setting does.
+fn over_cell<'a>(run: &'a Run, base: &'a str) -> Layout {
+    let compared = |side: Side<'a>| {
+        let there = run.cells.iter().any(|row| row.cell == base && row.system == side.system);
+        let names = [side.system.to_owned(), format!("{} ÷ {base}", side.cell)];
+        (there && side.cell != base).then_some((names, Side { cell: base, ..side }))
+    };
+    ratios(run, ["system", "settings"], compared)
+}
+
+/// Median and range of the per-round ratios of each side and what it is compared with, if it is.
+fn ratios<'a>(
+    run: &'a Run,
+    names: [&'static str; 2],
+    compared: impl Fn(Side<'a>) -> Option<([String; 2], Side<'a>)>,
+) -> Layout {
+    let entry = |side, base, metric| {
+        let ratio_of = paired(&run.cells, side, base, metric);
         let spread = ratio_of.spread;
         let value = or_absent(spread.map(|spread| spread.median), ratio)
             + if ratio_of.usable { "" } else { " (suspect)" };
         let detail = spread.map_or_else(String::new, |spread| range(spread.min, spread.max, ratio));
         Entry { value, detail, is_number: true }
     };
-    let word = |text: &str| Entry { value: text.to_owned(), ..Entry::default() };
-    let compared = rows(&run.cells);
-    let has_floor = |cell: &str| run.cells.iter().any(|row| row.cell == cell && row.system == FLOOR);
-    let compared = compared.iter().filter(|row| !row.is_floor() && has_floor(&row.first.cell));
-    let rows = compared.map(|row| {
-        let names = [word(&row.first.cell), word(&format!("{} ÷ {FLOOR}", row.first.system))];
-        names.into_iter().chain(Metric::ALL.map(|metric| entry(row, metric))).collect()
+    let word = |text: String| Entry { value: text, ..Entry::default() };
+    let mut pairs: Vec<_> = rows(&run.cells)
+        .into_iter()
+        .filter_map(|row| {
+            let side = Side { cell: &row.first.cell, system: &row.first.system };
+            compared(side).map(|(names, base)| (names, side, base))
+        })
+        .collect();
+    pairs.sort_by(|(a, ..), (b, ..)| a[0].cmp(&b[0]));
+    let rows = pairs.into_iter().map(|(names, side, base)| {
+        let entries = Metric::ALL.map(|metric| entry(side, base, metric));
+        names.map(word).into_iter().chain(entries).collect()
     });
-    let headings = ["cell", "systems"].into_iter().chain(Metric::ALL.map(Metric::name)).collect();
     Layout {
-        headings,
+        headings: names.into_iter().chain(Metric::ALL.map(Metric::name)).collect(),
         rows: rows.collect(),
         caption: "Median and min–max of the ratios of each round.".to_owned(),
     }
@@ -362,6 +399,23 @@ mod tests {
         assert_eq!(stale(Mode::Write), ["faults", "chart"]);
         assert!(!chart.exists() && stale(Mode::Check).is_empty());
         assert!(fs::read_to_string(root.path().join("README.md")).unwrap().contains("No run with faults"));
+    }
+
+    #[test]
+    fn systems_are_compared_with_one_of_them_and_settings_with_those_of_one_cell() {
+        let derived = |name: &str| {
+            let root = book(&marked(name));
+            refresh(root.path(), Mode::Write).unwrap();
+            fs::read_to_string(root.path().join("README.md")).unwrap()
+        };
+        let over_raft = derived("ratios floor raft");
+        assert!(
+            over_raft.contains("unreplicated ÷ raft") && !over_raft.contains("raft ÷ raft"),
+            "{over_raft}"
+        );
+        let over_saturated = derived("settings floor saturated");
+        assert!(over_saturated.contains("| raft | latency ÷ saturated |"), "{over_saturated}");
+        assert!(!over_saturated.contains("saturated ÷ saturated"), "{over_saturated}");
     }
 
     #[test]

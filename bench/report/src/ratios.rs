@@ -1,6 +1,6 @@
-//! Ratios between two systems, paired by round.
+//! Ratios between two systems, or between two settings of one, paired by round.
 //!
-//! A machine drifts, so two systems are compared only with what was measured in the same round: each round and repeat
+//! A machine drifts, so two things are compared only with what was measured in the same round: each round and repeat
 //! gives one ratio, and the table shows their median and range. Ratios of medians would mix rounds.
 
 use std::collections::BTreeMap;
@@ -49,7 +49,16 @@ impl Metric {
     }
 }
 
-/// One system over another in one cell of a plan.
+/// One system in one cell of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side<'a> {
+    /// The cell's name.
+    pub cell: &'a str,
+    /// The system's name.
+    pub system: &'a str,
+}
+
+/// One side over another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
     /// Median and range of the per-round ratios; `None` when no round has both.
@@ -60,9 +69,9 @@ pub struct Ratio {
     pub usable: bool,
 }
 
-/// `system` ÷ `base` in the plan's cell `cell`.
-pub fn paired(cells: &[Cell], cell: &str, system: &str, base: &str, metric: Metric) -> Ratio {
-    let (above, below) = (by_round(cells, cell, system), by_round(cells, cell, base));
+/// `side` ÷ `base`.
+pub fn paired(cells: &[Cell], side: Side<'_>, base: Side<'_>, metric: Metric) -> Ratio {
+    let (above, below) = (by_round(cells, side), by_round(cells, base));
     let pairs = above.iter().filter_map(|(round, a)| Some((*a, *below.get(round)?)));
     let measured: Vec<(f64, bool)> = pairs
         .filter_map(|(a, b)| {
@@ -77,8 +86,8 @@ pub fn paired(cells: &[Cell], cell: &str, system: &str, base: &str, metric: Metr
     }
 }
 
-fn by_round<'a>(cells: &'a [Cell], cell: &str, system: &str) -> BTreeMap<(u32, u32), &'a Cell> {
-    let rows = cells.iter().filter(|row| row.cell == cell && row.system == system);
+fn by_round<'a>(cells: &'a [Cell], side: Side<'_>) -> BTreeMap<(u32, u32), &'a Cell> {
+    let rows = cells.iter().filter(|row| row.cell == side.cell && row.system == side.system);
     rows.map(|row| ((row.round, row.repeat), row)).collect()
 }
 
@@ -88,7 +97,8 @@ mod tests {
     use crate::{Validity, testing::cell_of};
 
     fn throughput(cells: &[Cell]) -> Ratio {
-        paired(cells, "saturated", "raft", FLOOR, Metric::Throughput)
+        let side = |system| Side { cell: "saturated", system };
+        paired(cells, side("raft"), side(FLOOR), Metric::Throughput)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Cell, Reason, Validity, Verdict,
-    ratios::{FLOOR, Metric, paired},
+    ratios::{FLOOR, Metric, Side, paired},
 };
 
 /// Rounds that a comparison needs before systems are ranked.
@@ -132,7 +132,8 @@ fn row<'a>(all: &[Cell], repeats: &[&'a Cell]) -> Row<'a> {
         |value: &dyn Fn(&Cell) -> Option<f64>| Spread::of(repeats.iter().filter_map(|cell| value(cell)));
     let rounds: BTreeSet<u32> = repeats.iter().map(|cell| cell.round).collect();
     let over_floor = |metric| {
-        let ratio = paired(all, &first.cell, &first.system, FLOOR, metric).spread;
+        let side = Side { cell: &first.cell, system: &first.system };
+        let ratio = paired(all, side, Side { system: FLOOR, ..side }, metric).spread;
         ratio.filter(|_| first.system != FLOOR).map(|ratio| ratio.median)
     };
     Row {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use qlab_checker::{ABSENT, History, Model, Operation};
 use qlab_kernel::client::{Answer, AnswerBody};
-use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time};
 use qlab_kernel::command::TAKEN;
+use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time};
 use qlab_machines::{Command, kv};
 use rand::RngExt;
 use rand_pcg::Pcg32;

@@ -149,8 +149,9 @@ impl<S: Subject> World<'_, S> {
 
     /// Whether the cluster can do without this replica for good.
     fn may_lose(&self, process: usize) -> bool {
-        let lost = self.processes.iter().filter(|who| who.lost).count();
-        !self.processes[process].lost && lost < (self.schedule.nodes - 1) / 2
+        let faulty = self.processes.iter().filter(|who| who.lost || who.is_liar).count();
+        let who = &self.processes[process];
+        !who.lost && !who.is_liar && faulty < S::faulty_max(self.schedule.nodes)
     }
 
     fn wipe(&mut self, process: usize, back: Time) {

@@ -48,7 +48,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`command`], [`reader`], `script` | what a line can say, how it is read, the text around it |
-//! | [`actor`], `raft` | what a protocol tells the stage; Raft |
+//! | [`actor`], `raft`, `multi_paxos` | what a protocol tells the stage; each of them |
 //! | `stage`, `flight`, `clients` | replicas with clocks and disks; messages in flight; who asks |
 //! | `director` | carries commands out |
 //!
@@ -60,16 +60,21 @@ mod clients;
 pub mod command;
 mod director;
 mod flight;
+mod multi_paxos;
 mod raft;
 pub mod reader;
 mod script;
 mod stage;
 
 use qlab_kernel::Protocol as _;
+use qlab_paxos::MultiPaxos;
 use qlab_raft::Raft;
 
 use command::Command;
 pub use script::TEXT_BYTES_MAX;
+
+/// The systems that can act.
+const ACTORS: [&str; 2] = [Raft::NAME, MultiPaxos::NAME];
 
 /// Why a story did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,14 +145,18 @@ pub fn perform(text: &str) -> Result<Performance, StoryError> {
     let lines = script::read(text)?;
     let first = lines.iter().find_map(|line| line.command.as_ref().map(|command| (line.number, command)));
     match first {
-        Some((_, Command::System(name))) if name == Raft::NAME => director::direct::<Raft>(&lines),
-        Some((line, Command::System(name))) => Err(StoryError::Impossible {
-            line,
-            what: format!("{name:?} cannot act; there is {}", Raft::NAME),
-        }),
+        Some((line, Command::System(name))) => match name.as_str() {
+            Raft::NAME => director::direct::<Raft>(&lines),
+            MultiPaxos::NAME => director::direct::<MultiPaxos>(&lines),
+            _ => {
+                let what = format!("{name:?} cannot act; there are {}", ACTORS.join(", "));
+                Err(StoryError::Impossible { line, what })
+            }
+        },
         other => {
             let line = other.map_or(1, |(line, _)| line);
-            Err(StoryError::Impossible { line, what: format!("a story begins with `system {}`", Raft::NAME) })
+            let what = format!("a story begins with `system` and one of {}", ACTORS.join(", "));
+            Err(StoryError::Impossible { line, what })
         }
     }
 }

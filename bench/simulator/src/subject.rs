@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use qlab_checker::Model;
-use qlab_kernel::Protocol;
+use qlab_kernel::{NodeId, Protocol};
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
@@ -11,6 +11,7 @@ use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
+use crate::byzantine::Byzantine;
 use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::paxos::PaxosLaws;
 use crate::laws::raft::RaftLaws;
@@ -20,6 +21,9 @@ use crate::laws::{Laws, NoLaws};
 pub trait Subject: Protocol {
     /// The laws of its own, beside those of every system.
     type Laws: Laws<Self>;
+
+    /// Whether it survives replicas that lie: then worlds have some.
+    const SURVIVES_LIARS: bool = false;
 
     /// What clients find behind each key.
     const MODEL: Model = Model::Kv;
@@ -42,6 +46,21 @@ pub trait Subject: Protocol {
     /// How many replicas a world of `drawn` has.
     fn nodes(drawn: usize) -> usize {
         drawn
+    }
+
+    /// How many of so many replicas may be lost for good, or lie if this system survives liars.
+    fn faulty_max(nodes: usize) -> usize {
+        (nodes - 1) / 2
+    }
+
+    /// One of the ways in which this replica can lie; `None` where replicas believe each other, and no world has liars.
+    fn liar(
+        _node: NodeId,
+        _nodes: usize,
+        _config: &Self::Config,
+        _chance: &mut Pcg32,
+    ) -> Option<Box<dyn Byzantine<Self>>> {
+        None
     }
 }
 

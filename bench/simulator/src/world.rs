@@ -46,8 +46,10 @@ pub struct Setup<S: Subject> {
     pub rejoins_empty: bool,
     /// Clocks run this many times further apart than the configuration allows.
     pub drift_factor: u32,
-    /// What replica so-and-so does to its own effects.
+    /// What replica so-and-so does to its own effects. It is held to every law, unlike a liar.
     pub byzantine: fn(NodeId) -> Option<Box<dyn Byzantine<S>>>,
+    /// How many replicas lie, of a system that survives that; as many as it survives, at most, if `None`.
+    pub liars: Option<usize>,
     /// Whether the story is told.
     pub tells_story: bool,
 }
@@ -60,6 +62,7 @@ impl<S: Subject> Default for Setup<S> {
             rejoins_empty: false,
             drift_factor: 1,
             byzantine: |_| None,
+            liars: None,
             tells_story: false,
         }
     }
@@ -133,6 +136,8 @@ pub(crate) struct Process<S: Subject> {
     syncs: bool,
     alarm_at: Option<Time>,
     byzantine: Option<Box<dyn Byzantine<S>>>,
+    /// No law holds for what it does.
+    pub(crate) is_liar: bool,
 }
 
 /// What happens at a moment.
@@ -188,19 +193,39 @@ impl<'a, S: Subject> World<'a, S> {
             story: Story::new(setup.tells_story),
             chance,
         };
+        let liars = world.draw_liars();
         for process in 0..nodes + setup.twins {
-            world.add_process(NodeId((process % nodes) as u16));
+            let node = process % nodes;
+            world.add_process(NodeId(node as u16), liars.contains(&node));
         }
         world
     }
 
-    fn add_process(&mut self, node: NodeId) {
+    /// Who lies. Those that run twice are liars, too, where there may be any.
+    fn draw_liars(&mut self) -> Vec<usize> {
+        if !S::SURVIVES_LIARS {
+            return Vec::new();
+        }
+        let nodes = self.schedule.nodes;
+        let most = S::faulty_max(nodes).saturating_sub(self.setup.twins);
+        let count = self.setup.liars.unwrap_or_else(|| self.chance.random_range(0..=most));
+        let liars = rand::seq::index::sample(&mut self.chance, nodes, count).into_iter();
+        liars.chain(0..self.setup.twins).collect()
+    }
+
+    fn add_process(&mut self, node: NodeId, is_liar: bool) {
         let mut clock = Clock::starting_at(Time(self.chance.random_range(1 << 39..1 << 40)));
         if self.schedule.faults.contains(Fault::ClockDrift) {
             let half_ppm = i64::from(S::clock_drift_ppm(&self.config) / 2 * self.setup.drift_factor);
             clock.set_drift(self.now, self.chance.random_range(-half_ppm..=half_ppm));
             self.outcome.tally.count(Fault::ClockDrift);
         }
+        let is_twin = usize::from(node.0) < self.setup.twins;
+        let byzantine = if is_liar && !is_twin {
+            S::liar(node, self.schedule.nodes, &self.config, &mut self.chance)
+        } else {
+            (self.setup.byzantine)(node)
+        };
         self.processes.push(Process {
             node,
             running: None,
@@ -215,7 +240,8 @@ impl<'a, S: Subject> World<'a, S> {
             wakes: false,
             syncs: false,
             alarm_at: None,
-            byzantine: (self.setup.byzantine)(node),
+            byzantine,
+            is_liar,
         });
     }
 

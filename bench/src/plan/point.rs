@@ -68,8 +68,7 @@ pub enum System {
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 5] =
-        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Etcd];
+    pub const ALL: [Self; 5] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {

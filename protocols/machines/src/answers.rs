@@ -36,16 +36,18 @@ impl Answers for Unheard {
 pub fn pack(replies: impl Iterator<Item = Reply>, answers: &mut impl Answers) {
     let mut replies = replies.peekable();
     while let Some(first) = replies.next() {
-        let Some(answer) = answers.room(first.session, HEADER_BYTES + body_bytes(&first.body)) else { continue };
+        let Some(answer) = answers.room(first.session, HEADER_BYTES + body_bytes(&first.body)) else {
+            continue;
+        };
         match first.body {
             ReplyBody::Written(_) => answer.begin_written(first.session, first.sequence, Index::ZERO),
             ReplyBody::Found { .. } => answer.begin_values(first.session, first.sequence, Index::ZERO),
         }
         let mut last = first;
         push(answer, &last.body);
-        while let Some(next) = replies.next_if(|next| {
-            follows(&last, next) && answer.len() + body_bytes(&next.body) <= FRAME_BYTES_MAX
-        }) {
+        while let Some(next) = replies
+            .next_if(|next| follows(&last, next) && answer.len() + body_bytes(&next.body) <= FRAME_BYTES_MAX)
+        {
             push(answer, &next.body);
             last = next;
         }
@@ -132,8 +134,7 @@ mod tests {
             .map(|answer| answer.unwrap())
             .map(|a| (a.session.0, a.first.0, a.count, matches!(a.body, AnswerBody::Written(_))))
             .collect();
-        let expected =
-            [(1, 0, 1, true), (1, 1, 2, true), (1, 4, 1, true), (2, 5, 1, true), (1, 6, 2, false)];
+        let expected = [(1, 0, 1, true), (1, 1, 2, true), (1, 4, 1, true), (2, 5, 1, true), (1, 6, 2, false)];
         assert_eq!(read, expected);
     }
 

@@ -12,8 +12,8 @@ use qlab_journal::{Counters, JournalThread, Pressure};
 use qlab_kernel::client::split_request;
 use qlab_kernel::limits::BURST_INPUTS_MAX;
 use qlab_kernel::{
-    Effects, Event, Index, Input, Lsn, Message, NodeId, Outgoing, Protocol, Refusal, Reply, Request, Ticket, Time,
-    Wire,
+    Effects, Event, Index, Input, Lsn, Message, NodeId, Outgoing, Protocol, Refusal, Reply, Request, Ticket,
+    Time, Wire,
 };
 use qlab_machines::answers;
 use qlab_transport::{Arrival, ClientId, Endpoint, Inbox, LinkControl, LinkRule};
@@ -252,7 +252,8 @@ impl<P: Protocol> Host<P> {
     /// Lets go of the replies that wait for nothing any more; those that never had to wait overtake the others.
     fn answer(&mut self) {
         let durable = self.durable;
-        let released: Vec<Reply> = self.gated_replies.extract_if(.., |reply| reply.after <= durable).collect();
+        let released: Vec<Reply> =
+            self.gated_replies.extract_if(.., |reply| reply.after <= durable).collect();
         self.counts.replies += released.len() as u64;
         answers::pack(released.into_iter(), &mut self.clients);
     }
@@ -292,7 +293,8 @@ impl<P: Protocol> Host<P> {
             node: self.endpoint.node().0,
             leader: self.core.leader().map(|node| node.0),
             applied_index: chain.index.0,
-            chain: (chain.index > Index::ZERO).then(|| chain.hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+            chain: (chain.index > Index::ZERO)
+                .then(|| chain.hash.iter().map(|byte| format!("{byte:02x}")).collect()),
             cpu_us: usage.cpu_us,
             memory_peak_kib: usage.memory_peak_kib,
             commands: self.state.commands,
@@ -301,7 +303,12 @@ impl<P: Protocol> Host<P> {
             images: self.state.images,
             journal: journal_status(&self.journal_counters),
             transport: self.endpoint.counts(),
-            counters: self.core.counters().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            counters: self
+                .core
+                .counters()
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
             ..self.counts.clone()
         }
     }

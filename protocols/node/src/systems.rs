@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use qlab_kernel::Protocol;
-use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_paxos::single::FirstBallot;
+use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;

@@ -191,6 +191,35 @@ impl MultiPaxos {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// What it does at the moment: a word.
+    #[must_use]
+    pub const fn role(&self) -> &'static str {
+        match self.role {
+            Role::Follower => "follower",
+            Role::Canvassing { .. } => "canvassing",
+            Role::Preparing(_) => "preparing",
+            Role::Leader(_) => "leader",
+        }
+    }
+
+    /// The last slot that an image has replaced here.
+    #[must_use]
+    pub const fn base(&self) -> Index {
+        self.slots.base()
+    }
+
+    /// The last slot that holds something, or the base.
+    #[must_use]
+    pub fn last_slot(&self) -> Index {
+        self.slots.last()
+    }
+
+    /// The ballot in which a slot's value was accepted last; [`Ballot::CHOSEN`] if somebody said that it is chosen.
+    #[must_use]
+    pub fn accepted_in(&self, index: Index) -> Option<Ballot> {
+        self.slots.get(index).map(|slot| slot.ballot)
+    }
+
     /// The last slot up to which this replica knows all to be chosen.
     #[must_use]
     pub const fn chosen(&self) -> Index {

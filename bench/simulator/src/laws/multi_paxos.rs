@@ -12,7 +12,8 @@ mod p4_ballots;
 mod p5_proposals;
 mod p6_learning;
 
-use qlab_kernel::{Lsn, SessionId};
+use qlab_kernel::{Lsn, NodeId, SessionId};
+use qlab_paxos::multi::Record;
 use qlab_paxos::{MultiPaxos, multi};
 
 use super::fresh_reads::FreshReads;
@@ -77,6 +78,12 @@ impl Laws<MultiPaxos> for MultiPaxosLaws {
 
     fn ended(&mut self, process: usize) {
         self.learning.ended(process);
+    }
+
+    fn given(&mut self, _: NodeId, process: usize, lsn: Lsn, record: &Record) -> Verdict {
+        self.ballots.given(record);
+        self.ledger.write(process, lsn, record);
+        Ok(())
     }
 
     fn started(&mut self, process: usize, last: Lsn) -> Verdict {

@@ -57,7 +57,7 @@ impl<S: Subject> World<'_, S> {
     }
 
     fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
-        let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost);
+        let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost && !who.is_liar);
         processes.map(|(process, who)| (process, who.running.as_ref()))
     }
 

@@ -38,7 +38,9 @@ impl<S: Subject> World<'_, S> {
                 who.running = Some(running);
                 self.story.tell(self.now, || format!("process {process} starts with records up to {last}"));
                 self.outcome.marks.add("started from a journal", u64::from(last.0 > 0));
-                self.laws.started(process, last)?;
+                if !who.is_liar {
+                    self.laws.started(process, last)?;
+                }
                 self.carry_out(process)
             }
             // Nobody damaged it: no crash may look like this.
@@ -61,7 +63,7 @@ impl<S: Subject> World<'_, S> {
             who.disk = disk.stop_after(self.chance.random_range(0..4));
             if running.commit().is_err() {
                 self.outcome.marks.add("ended within a commit", 1);
-            } else {
+            } else if !who.is_liar {
                 self.laws.synced(process, running.durable());
             }
         }
@@ -69,8 +71,10 @@ impl<S: Subject> World<'_, S> {
         who.paused_until = Time(0);
         who.syncs = false;
         who.alarm_at = None;
-        self.laws.ended(process);
-        Laws::<S>::ended(&mut self.common, process);
+        if !who.is_liar {
+            self.laws.ended(process);
+            Laws::<S>::ended(&mut self.common, process);
+        }
     }
 
     pub(super) fn arrive(&mut self, process: usize, from: NodeId, message: S::Message) {
@@ -122,14 +126,17 @@ impl<S: Subject> World<'_, S> {
         }
         let burst_max = self.chance.random_range(1..=self.network.weather.burst_inputs_max);
         let inputs = who.inbox.drain(..who.inbox.len().min(burst_max));
-        let (byzantine, chance) = (&mut who.byzantine, &mut self.chance);
-        let tamper = |effects: &mut Effects<S>| {
-            if let Some(byzantine) = byzantine {
-                byzantine.rewrite(effects, chance);
+        self.harvest.clear();
+        let result = match &mut who.byzantine {
+            None => running.burst(now, inputs, |_| {}, &mut self.harvest),
+            Some(byzantine) => {
+                let heard: Vec<_> = inputs.filter_map(|input| byzantine.hear(input)).collect();
+                let chance = &mut self.chance;
+                let tamper = |effects: &mut Effects<S>| byzantine.rewrite(now, effects, chance);
+                running.burst(now, heard.into_iter(), tamper, &mut self.harvest)
             }
         };
-        self.harvest.clear();
-        match running.burst(now, inputs, tamper, &mut self.harvest) {
+        match result {
             Ok(()) => self.carry_out(process),
             Err(error) => self.fail(process, &error),
         }
@@ -138,7 +145,8 @@ impl<S: Subject> World<'_, S> {
     /// Checks what a burst brought about, and lets it out into the world.
     pub(super) fn carry_out(&mut self, process: usize) -> Result<(), Violation> {
         let mut harvest = std::mem::take(&mut self.harvest);
-        let verdict = self.judge(process, &harvest);
+        let is_liar = self.processes[process].is_liar;
+        let verdict = if is_liar { Ok(()) } else { self.judge(process, &harvest) };
         let node = self.processes[process].node;
         for Outgoing { to, message, .. } in harvest.released.drain(..) {
             self.send(node, to, message);
@@ -154,7 +162,9 @@ impl<S: Subject> World<'_, S> {
         self.look_after(process);
         // A burst that does not fit beside what waits for the disk is committed at once: the laws must hear of that, too.
         let running = self.processes[process].running.as_ref().expect("it just had a burst");
-        self.laws.synced(process, running.durable());
+        if !is_liar {
+            self.laws.synced(process, running.durable());
+        }
         Ok(())
     }
 
@@ -166,7 +176,7 @@ impl<S: Subject> World<'_, S> {
             self.outcome.marks.event(event);
             self.story.tell(self.now, || format!("{node}: {event:?}"));
             if let Event::Misbehaved(peer) = event
-                && (self.setup.byzantine)(*peer).is_none()
+                && !self.may_misbehave(*peer)
             {
                 broken("L nobody breaks the rules", format!("{node} says that {peer} misbehaved"))?;
             }
@@ -176,6 +186,11 @@ impl<S: Subject> World<'_, S> {
         let glimpse = Glimpse { now: self.now, process, node, core, harvest };
         self.common.after_burst(&glimpse)?;
         self.laws.after_burst(&glimpse)
+    }
+
+    fn may_misbehave(&self, peer: NodeId) -> bool {
+        let who = &self.processes[usize::from(peer.0)];
+        who.is_liar || who.byzantine.is_some()
     }
 
     /// After a burst: the next one, the next sync, the next alarm.
@@ -229,7 +244,9 @@ impl<S: Subject> World<'_, S> {
         who.syncs = false;
         match running.commit() {
             Ok(()) => {
-                self.laws.synced(process, running.durable());
+                if !who.is_liar {
+                    self.laws.synced(process, running.durable());
+                }
                 self.rouse(process);
                 Ok(())
             }

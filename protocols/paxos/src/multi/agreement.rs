@@ -75,7 +75,9 @@ impl MultiPaxos {
             }
             return;
         };
-        while leader.open.pop_front_if(|open| open.accepted_by.len() >= self.quorums.phase_2).is_some() {
+        let quorum = self.quorums.phase_2;
+        mutant!("multi-paxos: one accept too few is enough", quorum = quorum - 1);
+        while leader.open.pop_front_if(|open| open.accepted_by.len() >= quorum).is_some() {
             self.chosen = self.chosen.next();
         }
     }
@@ -102,7 +104,19 @@ impl MultiPaxos {
             leader.writing_bytes += batch.len();
             leader.writing.push_back(Writing { lsn, index, bytes: batch.len() });
             self.slots.accept(index, ballot, batch, lsn);
-            leader.open.push_back(Open { accepted_by: NodeSet::EMPTY, proposed_at: now });
+            let accepted_by = NodeSet::EMPTY;
+            mutant!(
+                "multi-paxos: a leader counts itself before its disk",
+                accepted_by = NodeSet::from_iter([self.seat.me])
+            );
+            mutant!(
+                "multi-paxos: gaps are filled by the leader alone",
+                accepted_by = {
+                    let is_gap = index <= leader.inherited_last && self.slots.batch(index).is_empty();
+                    if is_gap { self.seat.members } else { accepted_by }
+                }
+            );
+            leader.open.push_back(Open { accepted_by, proposed_at: now });
             leader.next = index.next();
         }
     }

@@ -4,7 +4,7 @@
 //! it is needed but what was accepted in slots it does not cover, and the journal may let go of the rest.
 
 use bytes::Bytes;
-use qlab_kernel::{Commit, Effects, Event, Index, Snapshot, Term};
+use qlab_kernel::{Commit, Effects, Event, Index, Snapshot, Term, mutant};
 
 use super::MultiPaxos;
 use super::record::Record;
@@ -43,11 +43,17 @@ impl MultiPaxos {
         let first = effects.last().next();
         // As of now: what takes the place of an accept later may not be durable when these records go.
         let needed_from = self.slots.first_record_after(image.index).map_or(first, |lsn| lsn.min(first));
+        mutant!("multi-paxos: accepts behind an image are let go", needed_from = first);
         for chunk in image.chunks() {
             effects.persist(Record::Image { chunk });
         }
         // Again, so that the record before the image is not what keeps all others.
-        let last = effects.persist(Record::Promise { ballot: self.promised });
+        let again = Record::Promise { ballot: self.promised };
+        let last = mutant!(
+            effects.persist(again),
+            "multi-paxos: the promise before an image is let go",
+            effects.last()
+        );
         self.promise_lsn = last;
         self.images.keep(image, needed_from, last);
     }

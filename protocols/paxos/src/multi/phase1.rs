@@ -139,7 +139,9 @@ impl MultiPaxos {
         let own = usize::from(self.durable >= self.promise_lsn);
         let Role::Preparing(candidacy) = &mut self.role else { return false };
         let complete = candidacy.promises.values().filter(|told| told.next.is_none()).count();
-        if complete + own < self.quorums.phase_1 {
+        let quorum = self.quorums.phase_1;
+        mutant!("multi-paxos: one promise too few is enough", quorum = quorum - 1);
+        if complete + own < quorum {
             return false;
         }
         let is_first = !std::mem::replace(&mut candidacy.closed, true);

@@ -19,7 +19,9 @@ impl MultiPaxos {
         let answered = leader.answered_by(meets_every_quorum);
         mutant!("multi-paxos: reads are not confirmed", answered = u64::MAX);
         leader.reads.confirm(answered);
-        if self.chosen < leader.inherited_last() {
+        let knows_all = self.chosen >= leader.inherited_last();
+        mutant!("multi-paxos: reads come before what was inherited", knows_all = true);
+        if !knows_all {
             return;
         }
         assert_eq!(self.applied, self.chosen, "reads come after everything chosen is applied");

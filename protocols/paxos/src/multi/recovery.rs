@@ -4,7 +4,7 @@
 //! promise, and whatever is accepted after that image are always there (see `compaction`).
 
 use qlab_kernel::snapshot::Assembly;
-use qlab_kernel::{Commit, Effects, Images, Index, Lsn, Seat, Snapshot, Time};
+use qlab_kernel::{Commit, Effects, Images, Index, Lsn, Seat, Snapshot, Time, mutant};
 use rand_pcg::Pcg32;
 
 use super::agreement::Following;
@@ -26,6 +26,8 @@ pub(crate) fn recover(
         found.replay(lsn, record);
     }
     let Found { promised, promise_lsn, slots, image, .. } = found;
+    mutant!("multi-paxos: a restart forgets its promise", promised = Ballot::ZERO);
+    mutant!("multi-paxos: a restart forgets what it accepted", slots = Slots::after(slots.base()));
     let start = image.as_ref().map_or(Index::ZERO, |image| image.index);
     if let Some(image) = &image {
         effects.commit(Commit::Restore { index: image.index, image: image.image.clone() });

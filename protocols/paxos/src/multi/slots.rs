@@ -27,6 +27,12 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
+    /// Nothing after `base`.
+    #[cfg(feature = "mutants")]
+    pub(crate) const fn after(base: Index) -> Self {
+        Self { base, slots: BTreeMap::new() }
+    }
+
     /// The last slot that is no longer here.
     pub(crate) const fn base(&self) -> Index {
         self.base

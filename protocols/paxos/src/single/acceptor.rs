@@ -82,7 +82,11 @@ impl Paxos {
     /// The register of a key that a peer names, `None` if there is no room for it: as if the message had been lost.
     fn place_for(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         let is_full = self.registers.weight_bytes() + value_bytes > self.config.registers_bytes_max;
-        if is_full { self.registers.place(key).filter(|_| value_bytes == 0) } else { Some(self.registers.enter(key)) }
+        if is_full {
+            self.registers.place(key).filter(|_| value_bytes == 0)
+        } else {
+            Some(self.registers.enter(key))
+        }
     }
 
     fn tell_decided(&mut self, to: NodeId, place: Place, value: Value) {

@@ -80,7 +80,10 @@ impl Paxos {
         while next < self.registers.len() && bytes < RECORD_BYTES {
             let register = self.registers.get(next);
             if !register.is_untouched() {
-                bytes += image_bytes(register.key.len(), register.accepted.as_ref().map_or(0, |a| a.value.bytes.len()));
+                bytes += image_bytes(
+                    register.key.len(),
+                    register.accepted.as_ref().map_or(0, |a| a.value.bytes.len()),
+                );
                 let image = Image { promised: register.promised, accepted: register.accepted.clone() };
                 images.push((register.key.clone(), image));
             }

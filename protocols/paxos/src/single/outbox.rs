@@ -90,7 +90,8 @@ mod tests {
         let big = |key: u8| (Bytes::from(vec![key]), Step::Decided { value: value.clone() });
         let small = |key: u8| (Bytes::from(vec![key]), Step::Ask { round: 1 });
         let packed = messages(&mut vec![big(1), small(2), big(3), big(4), small(5)]);
-        let keys: Vec<Vec<u8>> = packed.iter().map(|m| m.steps.iter().map(|(key, _)| key[0]).collect()).collect();
+        let keys: Vec<Vec<u8>> =
+            packed.iter().map(|m| m.steps.iter().map(|(key, _)| key[0]).collect()).collect();
         assert_eq!(keys, [vec![1, 2, 3], vec![4, 5]]);
         let many = messages(&mut vec![small(0); STEPS_MAX + 1]);
         assert!(many.iter().all(|message| message.steps.len() <= STEPS_MAX));

@@ -4,12 +4,15 @@
 use qlab_kernel::{Effects, NodeId, NodeSet, Time, mutant};
 use rand::RngExt;
 
+use super::Paxos;
 use super::attempt::Phase;
 use super::config::FirstBallot;
 use super::message::{Accepted, Step, Value};
 use super::registers::Place;
-use super::Paxos;
 use crate::Ballot;
+
+/// How a step is said to a peer: early, or once what this burst wrote is durable.
+type Say = fn(&mut Paxos, NodeId, Place, Step);
 
 impl Paxos {
     /// Begins to propose what is claimed: with phase 2 at once, if the first ballot is this replica's to use.
@@ -20,7 +23,12 @@ impl Paxos {
                 let ballot = self.first_ballot();
                 // Not early: that this replica has used the first ballot must be durable before anybody hears of it, or it would
                 // use it again in its next life, without knowing for what.
-                self.begin_phase_2(now, place, ballot, value, Paxos::say_gated, effects);
+                let say = mutant!(
+                    Self::say_gated as Say,
+                    "paxos: the first ballot is used before that is durable",
+                    Self::say_early as Say
+                );
+                self.begin_phase_2(now, place, ballot, value, say, effects);
             }
             _ => self.prepare(now, place, effects),
         }
@@ -32,7 +40,10 @@ impl Paxos {
         let Some(attempt) = self.attempts.get_mut(&place) else { return };
         let highest = self.registers.get(place).promised.max(attempt.seen).max(self.floor);
         let ballot = highest.next_of(self.seat.me).in_life(self.incarnation);
-        mutant!("paxos: a ballot without its node", ballot = Ballot { node: NodeId(0), incarnation: 0, ..ballot });
+        mutant!(
+            "paxos: a ballot without its node",
+            ballot = Ballot { node: NodeId(0), incarnation: 0, ..ballot }
+        );
         attempt.phase = Phase::Preparing {
             ballot,
             round,
@@ -62,7 +73,8 @@ impl Paxos {
             return;
         }
         promised.insert(from);
-        if highest.as_ref().map(|highest| highest.ballot) < accepted.as_ref().map(|accepted| accepted.ballot) {
+        if highest.as_ref().map(|highest| highest.ballot) < accepted.as_ref().map(|accepted| accepted.ballot)
+        {
             *highest = accepted;
         }
         let quorum = mutant!(self.quorum, "paxos: half of the promises are enough", self.quorum - 1);
@@ -87,7 +99,7 @@ impl Paxos {
         place: Place,
         ballot: Ballot,
         value: Value,
-        say: fn(&mut Self, NodeId, Place, Step),
+        say: Say,
         effects: &mut Effects<Self>,
     ) {
         let Some(attempt) = self.attempts.get_mut(&place) else { return };
@@ -199,7 +211,7 @@ impl Paxos {
         whom: NodeSet,
         place: Place,
         step: &Step,
-        say: fn(&mut Self, NodeId, Place, Step),
+        say: Say,
         now: Time,
         effects: &mut Effects<Self>,
     ) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use qlab_kernel::command::{KEY_BYTES_MAX, TOO_LARGE, VALUE_BYTES_MAX};
 use qlab_kernel::{
-    Burst, Command, Effects, Outcome, Refusal, ReplyBody, Request, Sequence, SessionId, Ticket, Time,
+    Burst, Command, Effects, Outcome, Refusal, ReplyBody, Request, Sequence, SessionId, Ticket, Time, mutant,
 };
 
 use super::Paxos;
@@ -99,7 +99,8 @@ impl Paxos {
         key: &[u8],
         effects: &mut Effects<Self>,
     ) {
-        let waiting = Waiting { session, sequence, wish: Wish::Get { after: self.last_round() } };
+        let after = mutant!(self.last_round(), "paxos: a read joins a question asked before it", 0);
+        let waiting = Waiting { session, sequence, wish: Wish::Get { after } };
         let Some(waiting) = self.answer_from_memory(key, waiting, effects) else { return };
         let place = self.registers.enter(key);
         if let Some(attempt) = self.attempts.get_mut(&place) {

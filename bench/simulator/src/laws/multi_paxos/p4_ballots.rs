@@ -37,6 +37,13 @@ impl Ballots {
         Ok(())
     }
 
+    /// A story begins with this: somebody proposed it.
+    pub(crate) fn given(&mut self, record: &Record) {
+        if let Record::Accept { ballot, index, batch } = record {
+            self.proposed.insert((*ballot, *index), batch.clone());
+        }
+    }
+
     pub(crate) fn check_record(&mut self, node: NodeId, record: &Record) -> Verdict {
         let Record::Accept { ballot, index, batch } = record else { return Ok(()) };
         if ballot.node == node {

@@ -67,9 +67,12 @@ impl Promises {
     pub(crate) fn check_step(&self, process: usize, key: &Bytes, step: &Step, ledger: &Ledger) -> Verdict {
         match step {
             Step::Promise { ballot, accepted } => {
-                let promised = ledger.register(process, key).map_or(Ballot::ZERO, |register| register.promised);
+                let promised =
+                    ledger.register(process, key).map_or(Ballot::ZERO, |register| register.promised);
                 if promised < *ballot {
-                    let what = format!("process {process} speaks of {ballot} for {key:?}, which it has not promised");
+                    let what = format!(
+                        "process {process} speaks of {ballot} for {key:?}, which it has not promised"
+                    );
                     return broken(PROMISE, what);
                 }
                 is_durable(process, key, accepted.as_ref().map(|accepted| accepted.ballot), ledger)?;
@@ -111,7 +114,8 @@ impl Written {
 fn is_durable(process: usize, key: &Bytes, accepted_in: Option<Ballot>, ledger: &Ledger) -> Verdict {
     match accepted_in {
         Some(ballot) if !ledger.has_accepted(process, key, ballot) => {
-            let what = format!("process {process} says that it accepted {key:?} in {ballot}; it has not, durably");
+            let what =
+                format!("process {process} says that it accepted {key:?} in {ballot}; it has not, durably");
             broken(ACCEPT, what)
         }
         _ => Ok(()),
@@ -128,7 +132,8 @@ fn tells_what_was_accepted(
     let accepted_in = ledger.register(process, key).map_or(Ballot::ZERO, Register::accepted_in);
     // What it accepted in this ballot or later came after the promise.
     if accepted_in < ballot && told.map_or(Ballot::ZERO, |told| told.ballot) < accepted_in {
-        let what = format!("process {process} conceals from {ballot} what it accepted for {key:?} in {accepted_in}");
+        let what =
+            format!("process {process} conceals from {ballot} what it accepted for {key:?} in {accepted_in}");
         return broken(COMPLETE, what);
     }
     Ok(())

@@ -52,7 +52,8 @@ impl Ballots {
             // A proposer may accept its own proposal before anybody hears of that.
             let is_first = proposed.is_none() && ballot.node == node;
             if !is_first && proposed != Some(value) {
-                let what = format!("{node} accepts for {key:?} in ballot {ballot} what nobody proposed there");
+                let what =
+                    format!("{node} accepts for {key:?} in ballot {ballot} what nobody proposed there");
                 return broken(ONE_VALUE, what);
             }
         }

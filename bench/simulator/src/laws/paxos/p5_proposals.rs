@@ -32,13 +32,7 @@ impl Proposals {
     }
 
     /// A proposer's own promise is no message: its record tells of it.
-    pub(crate) fn note_record(
-        &mut self,
-        node: NodeId,
-        process: usize,
-        record: &Record,
-        promises: &Promises,
-    ) {
+    pub(crate) fn note_record(&mut self, node: NodeId, process: usize, record: &Record, promises: &Promises) {
         for (key, change) in changes(record) {
             if let Change::Promise { ballot } = change
                 && ballot.node == node
@@ -85,9 +79,10 @@ impl Proposals {
         // Who could be in the quorum if this was the highest that it had accepted.
         let up_to = |highest: Ballot| told.iter().filter(|accepted| ballot(accepted) <= highest).count();
         up_to(Ballot::ZERO) >= self.quorum
-            || told.iter().flatten().any(|accepted| {
-                accepted.value == *proposal.value && up_to(accepted.ballot) >= self.quorum
-            })
+            || told
+                .iter()
+                .flatten()
+                .any(|accepted| accepted.value == *proposal.value && up_to(accepted.ballot) >= self.quorum)
     }
 
     fn promised(&mut self, node: NodeId, key: &Bytes, ballot: Ballot, accepted: Option<Accepted>) {
