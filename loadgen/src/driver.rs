@@ -297,8 +297,9 @@ impl Driver {
         self.links[link].heard_ns = self.woken_ns;
         for number in self.sessions_of(link) {
             let session = &mut self.sessions[number];
-            if session.opening != Opening::Open {
-                session.opening = Opening::Wanted;
+            if let Opening::Asked { .. } = session.opening {
+                // Another replica may have opened it by now, and keep it for itself.
+                session.renew(number, &mut self.rng);
             }
             session.writes.park_all();
             session.reads.park_all();

@@ -13,6 +13,7 @@ use rand_pcg::Pcg32;
 
 use crate::desk::ClientNumber;
 use crate::network::percent;
+use crate::subject::Subject;
 
 /// Without an answer for so long, a client asks elsewhere.
 const PATIENCE: Duration = Duration::from_millis(120);
@@ -95,6 +96,12 @@ pub(crate) struct Service {
     pub(crate) compares: bool,
     /// Whether a session belongs to the replica that opened it.
     pub(crate) sessions_stay: bool,
+}
+
+impl Service {
+    pub(crate) const fn of<S: Subject>() -> Self {
+        Self { model: S::MODEL, compares: S::COMPARES, sessions_stay: S::SESSIONS_STAY }
+    }
 }
 
 impl Clientele {

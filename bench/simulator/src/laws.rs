@@ -8,12 +8,14 @@
 //! | R1 … R16 | Raft | [`raft`] |
 //! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
 //! | P1 … P8 | Paxos | [`paxos`] |
+//! | A1 … A6 | ABD | [`abd`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
 //! G7 (senders are who they are) belongs to the transport. G8 (determinism) is a property of worlds: the same seed, the same digest.
 
+pub mod abd;
 pub mod common;
 mod fresh_reads;
 pub mod g1_linearizability;
@@ -23,7 +25,7 @@ pub mod multi_paxos;
 pub mod paxos;
 pub mod raft;
 
-use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};
+use qlab_kernel::{Lsn, NodeId, Protocol, Request, SessionId, Time};
 
 use crate::process::Harvest;
 
@@ -82,6 +84,9 @@ pub trait Laws<P: Protocol> {
 
     /// A client asks a query for the first time.
     fn queried(&mut self, _session: SessionId, _sequence: u64) {}
+
+    /// A client asks this, for the first time or again.
+    fn asked(&mut self, _request: &Request) {}
 }
 
 /// A system without laws of its own.

@@ -6,12 +6,14 @@ use qlab_checker::Model;
 use qlab_kernel::{NodeId, Protocol};
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
+use qlab_quorum::{Abd, abd};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::byzantine::Byzantine;
+use crate::laws::abd::AbdLaws;
 use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::paxos::PaxosLaws;
 use crate::laws::raft::RaftLaws;
@@ -27,6 +29,12 @@ pub trait Subject: Protocol {
 
     /// What clients find behind each key.
     const MODEL: Model = Model::Kv;
+
+    /// Whether it can compare before it writes.
+    const COMPARES: bool = true;
+
+    /// Whether a session belongs to the replica that opened it, and is not known anywhere else.
+    const SESSIONS_STAY: bool = false;
 
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
@@ -173,6 +181,41 @@ impl Subject for Paxos {
     fn patience(_: &single::Config) -> Duration {
         // Some fifty questions and as many pauses, the longest there are.
         Duration::from_secs(20)
+    }
+}
+
+impl Subject for Abd {
+    type Laws = AbdLaws;
+
+    const COMPARES: bool = false;
+
+    const SESSIONS_STAY: bool = true;
+
+    fn config(chance: &mut Pcg32) -> abd::Config {
+        let mut pick = |choices: &[u64]| choices[chance.random_range(0..choices.len())];
+        abd::Config {
+            retry_interval: Duration::from_millis(pick(&[20, 50, 100])),
+            commands_max: pick(&[1, 4, 1 << 15]) as usize,
+            rewrite_log_bytes: pick(&[300, 3_000, 1 << 20]) as usize,
+            ..abd::Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, config: &abd::Config) -> AbdLaws {
+        AbdLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(_: &abd::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &abd::Config) -> bool {
+        false
+    }
+
+    fn patience(_: &abd::Config) -> Duration {
+        // A hundred questions.
+        Duration::from_secs(10)
     }
 }
 

@@ -19,7 +19,7 @@ use rand_pcg::Pcg32;
 
 use crate::agenda::Agenda;
 use crate::byzantine::Byzantine;
-use crate::clients::{Client, Clientele};
+use crate::clients::{Client, Clientele, Service};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
@@ -169,7 +169,7 @@ impl<'a, S: Subject> World<'a, S> {
         let drawn = S::config(&mut chance);
         let config = setup.config.clone().unwrap_or(drawn);
         let nodes = schedule.nodes;
-        let mut clientele = Clientele::new(schedule.keys, S::MODEL);
+        let mut clientele = Clientele::new(schedule.keys, Service::of::<S>());
         let clients =
             (0..schedule.clients as u64).map(|number| Client::new(number, nodes, &mut clientele)).collect();
         let mut world = Self {

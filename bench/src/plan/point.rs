@@ -62,13 +62,16 @@ pub enum System {
     MultiPaxos,
     /// Paxos: registers that are written once.
     Paxos,
+    /// ABD: linearizable registers without a leader.
+    Abd,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 5] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Etcd];
+    pub const ALL: [Self; 6] =
+        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Abd, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -77,6 +80,7 @@ impl System {
             Self::Raft => "raft",
             Self::MultiPaxos => "multi-paxos",
             Self::Paxos => "paxos",
+            Self::Abd => "abd",
             Self::Etcd => "etcd",
         }
     }

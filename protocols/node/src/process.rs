@@ -13,6 +13,7 @@ use qlab_journal::{
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
 use qlab_paxos::{MultiPaxos, Paxos};
+use qlab_quorum::Abd;
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -59,6 +60,7 @@ fn start(path: &Path) -> anyhow::Result<()> {
                 serve::<MultiPaxos>(&config, options).await
             }
             Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?).await,
+            Abd::NAME => serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?).await,
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
     })

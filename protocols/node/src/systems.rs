@@ -7,12 +7,13 @@ use std::time::Duration;
 use qlab_kernel::Protocol;
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
+use qlab_quorum::{Abd, Quorums, abd};
 use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
 
 /// Every system's name.
-pub const NAMES: [&str; 4] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME];
+pub const NAMES: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Abd::NAME];
 
 /// Why options do not make a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,7 @@ pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(),
         Raft::NAME => raft(options).map(drop),
         MultiPaxos::NAME => multi_paxos(options, replicas).map(drop),
         Paxos::NAME => paxos(options).map(drop),
+        Abd::NAME => abd(options, replicas).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -49,6 +51,7 @@ pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), O
         Raft::NAME => read::<RaftOptions>(Raft::NAME, &options).map(drop),
         MultiPaxos::NAME => read::<MultiPaxosOptions>(MultiPaxos::NAME, &options).map(drop),
         Paxos::NAME => read::<PaxosOptions>(Paxos::NAME, &options).map(drop),
+        Abd::NAME => read::<AbdOptions>(Abd::NAME, &options).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -214,6 +217,31 @@ pub(crate) fn paxos(options: &toml::Table) -> Result<single::Config, OptionsErro
     Ok(config)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AbdOptions {
+    quorum_read: Option<usize>,
+    quorum_write: Option<usize>,
+    retry_interval_ms: Option<u64>,
+    commands_max: Option<usize>,
+    registers_bytes_max: Option<usize>,
+    rewrite_log_bytes: Option<usize>,
+}
+
+pub(crate) fn abd(options: &toml::Table, replicas: usize) -> Result<abd::Config, OptionsError> {
+    let options: AbdOptions = read(Abd::NAME, options)?;
+    let defaults = abd::Config::default();
+    let config = abd::Config {
+        quorums: Some(Quorums::given(options.quorum_read, options.quorum_write, replicas)),
+        retry_interval: options.retry_interval_ms.map_or(defaults.retry_interval, Duration::from_millis),
+        commands_max: options.commands_max.unwrap_or(defaults.commands_max),
+        registers_bytes_max: options.registers_bytes_max.unwrap_or(defaults.registers_bytes_max),
+        rewrite_log_bytes: options.rewrite_log_bytes.unwrap_or(defaults.rewrite_log_bytes),
+    };
+    config.validate(replicas).map_err(|error| invalid(Abd::NAME, error))?;
+    Ok(config)
+}
+
 fn read<T: for<'a> Deserialize<'a>>(system: &'static str, options: &toml::Table) -> Result<T, OptionsError> {
     options.clone().try_into().map_err(|error: toml::de::Error| invalid(system, error.message()))
 }
@@ -234,7 +262,7 @@ mod tests {
     fn what_is_wrong_and_what_would_be_right_is_said() {
         assert_eq!(
             complaint("raff", ""),
-            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos"
+            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, abd"
         );
         assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
         assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
@@ -247,6 +275,8 @@ mod tests {
         assert!(complaint("paxos", "first_ballot = \"free\"").contains("`prepare` or `promised`"));
         assert!(complaint("paxos", "back_off_us = 0").contains("back_off"));
         assert!(check("paxos", &"first_ballot = \"promised\"".parse().unwrap(), 3).is_ok());
+        assert!(complaint("abd", "quorum_read = 1\nquorum_write = 2").contains("their sum must be above 3"));
+        assert!(check("abd", &"quorum_write = 3".parse().unwrap(), 3).is_ok());
         let flexible = "quorum_1 = 3\nquorum_2 = 1\nthrifty_hedge_ms = 5";
         assert!(check("multi-paxos", &flexible.parse().unwrap(), 3).is_ok());
     }

@@ -111,6 +111,7 @@ impl<S: Subject> World<'_, S> {
                     let query = batch.bursts().next().expect("a query has a burst");
                     self.laws.queried(query.session, query.first.0);
                 }
+                self.laws.asked(&request);
                 self.story.tell(self.now, || format!("client {client} asks {to}: {request:?}"));
                 let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
                 for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {

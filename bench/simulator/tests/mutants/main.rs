@@ -4,6 +4,7 @@
 
 #![cfg(feature = "mutants")]
 
+mod abd;
 mod multi_paxos;
 mod paxos;
 mod raft;
@@ -162,6 +163,7 @@ fn every_mutant_is_killed_by_a_law_named_for_it_and_without_it_the_same_worlds_a
     matrix.hunt(raft::MUTANTS);
     matrix.hunt(multi_paxos::MUTANTS);
     matrix.hunt(paxos::MUTANTS);
+    matrix.hunt(abd::MUTANTS);
     if let Ok(path) = std::env::var("MUTANTS_TABLE") {
         std::fs::write(path, &matrix.table).expect("the table's place can be written");
     }

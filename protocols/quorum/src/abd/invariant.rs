@@ -7,8 +7,9 @@ pub(crate) fn check(abd: &Abd) {
     assert!(abd.alarms.len() >= abd.operations.len(), "each operation is looked at some time");
     let waits = abd.own.front().is_none_or(|(lsn, _)| *lsn > abd.durable);
     assert!(waits, "what is durable has been heard");
-    let reachable = abd.operations.first_key_value().is_none_or(|(_, operation)| {
-        operation.phase.heard().len() < abd.quorums.read.max(abd.quorums.write)
-    });
+    let reachable = abd
+        .operations
+        .first_key_value()
+        .is_none_or(|(_, operation)| operation.phase.heard().len() < abd.quorums.read.max(abd.quorums.write));
     assert!(reachable, "an operation that a quorum has answered goes on");
 }

@@ -162,8 +162,11 @@ pub(crate) mod tests {
             (round(), any_tag()).prop_map(|(round, tag)| Step::ToldTag { round, tag }),
             (round(), any_key()).prop_map(|(round, key)| Step::Ask { round, key }),
             (round(), any_version()).prop_map(|(round, version)| Step::Told { round, version }),
-            (round(), any_key(), any_version())
-                .prop_map(|(round, key, version)| Step::Store { round, key, version }),
+            (round(), any_key(), any_version()).prop_map(|(round, key, version)| Step::Store {
+                round,
+                key,
+                version
+            }),
             (round(), any_tag()).prop_map(|(round, tag)| Step::Stored { round, tag }),
         ]
     }

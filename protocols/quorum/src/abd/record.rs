@@ -105,7 +105,8 @@ mod tests {
             any::<u32>().prop_map(|incarnation| Record::Life { incarnation }),
             prop::collection::vec(session, 0..5).prop_map(|sessions| Record::Opened { sessions }),
             (any_key(), any_version()).prop_map(|(key, version)| Record::Stored { key, version }),
-            prop::collection::vec((any_key(), any_version()), 0..5).prop_map(|images| Record::Images { images }),
+            prop::collection::vec((any_key(), any_version()), 0..5)
+                .prop_map(|images| Record::Images { images }),
         ]
     }
 

@@ -28,8 +28,7 @@ impl Abd {
         effects: &mut Effects<Self>,
     ) {
         // Without room it is as if the message had been lost. A deletion needs none where there is something to delete.
-        let is_full =
-            self.registers.weight_bytes() + version.value_bytes() > self.config.registers_bytes_max;
+        let is_full = self.registers.weight_bytes() + version.value_bytes() > self.config.registers_bytes_max;
         if is_full && (version.value.is_some() || self.registers.get(key).is_none()) {
             return;
         }
