@@ -279,18 +279,25 @@ impl Client {
         Some(self.attempt(clientele))
     }
 
-    /// Nobody answered. Where a session belongs to the replica that opened it, every other attempt goes there; and an opening that
-    /// is asked of another replica is that of another session.
+    /// Nobody answered. Where a session belongs to the replica that opened it, every other attempt to write goes there; and an
+    /// opening that is asked of another replica is that of another session.
     fn look_elsewhere(&mut self, clientele: &mut Clientele) {
-        let asked = self.asked.as_ref().expect("somebody asks");
-        let (is_opening, stays) = (asked.operation.is_none(), clientele.service.sessions_stay);
-        let goes_home = stays && self.is_open && asked.attempts % 2 == 1;
-        self.turns_to = if goes_home { self.home } else { self.neighbour() };
-        if stays && is_opening {
+        let asked = self.asked.as_mut().expect("somebody asks");
+        let is_write = matches!(asked.request, Request::Write(_));
+        if clientele.service.sessions_stay && asked.operation.is_none() {
             self.session = clientele.session();
-            let request = opening(self.session);
-            self.asked.as_mut().expect("looked at it").request = request;
+            asked.request = opening(self.session);
+        } else if clientele.service.sessions_stay && is_write && self.is_open {
+            let further = if asked.attempts % 2 == 1 { 0 } else { asked.attempts / 2 };
+            self.turns_to = self.from_home(further);
+            return;
         }
+        self.turns_to = self.neighbour();
+    }
+
+    /// The replica so many places after the one that opened the session.
+    fn from_home(&self, further: u32) -> NodeId {
+        NodeId(((u64::from(self.home.0) + u64::from(further)) % self.nodes as u64) as u16)
     }
 
     /// Takes one answer of a frame.

@@ -9,9 +9,9 @@ pub(crate) const MUTANTS: &[Mutant<Abd>] = &[
     mutant("abd: a tag without its writer", &["A1"]),
     mutant("abd: a restart is the same life", &["A1"]).under("power-loss,disk-stall,kill").within(800),
     mutant("abd: sessions outlive their replica", &["A1", "G1"])
-        .under("kill,delay,duplicate")
+        .under("kill,delay,duplicate,loss")
         .with(Config::default)
-        .within(1_500),
+        .within(6_000),
     mutant("abd: an older version takes a later one's place", &["A2"]),
     mutant("abd: a replica speaks before its disk", &["A2"]),
     mutant("abd: one replica too few stores it", &["A3"]),

@@ -1,5 +1,5 @@
-//! A1: a tag is given to one value, by the writer that it names; and a request, however often it is asked, gets one tag. A6: what is
-//! read was written with exactly the tag that it has. Clients never write the same value twice, so values name requests.
+//! A1: a tag is given to one value, by the writer that it names; and a request, however often it is asked, gets one tag. So what is
+//! told was written, with exactly the tag that it has (A6). Clients never write the same value twice: values name requests.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::laws::{Verdict, broken};
 
 const UNIQUE: &str = "A1 a tag has one value";
 const ONCE: &str = "A1 a request has one tag";
-const WRITTEN: &str = "A6 what is told was written";
+const NAMED: &str = "A1 a tag is given by the writer that it names";
 
 /// Every tag that was ever given.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Tags {
             Some(_) => return broken(UNIQUE, format!("{node} has another value for {key:?} with tag {tag}")),
             None if tag.writer != node => {
                 return broken(
-                    WRITTEN,
+                    NAMED,
                     format!("{node} has a value for {key:?} with tag {tag}, which nobody gave"),
                 );
             }
