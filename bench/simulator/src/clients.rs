@@ -289,14 +289,14 @@ impl Client {
             asked.request = opening(self.session);
         } else if clientele.service.sessions_stay && is_write && self.is_open {
             let further = if asked.attempts % 2 == 1 { 0 } else { asked.attempts / 2 };
-            self.turns_to = self.from_home(further);
+            self.turns_to = self.after_home(further);
             return;
         }
         self.turns_to = self.neighbour();
     }
 
     /// The replica so many places after the one that opened the session.
-    fn from_home(&self, further: u32) -> NodeId {
+    fn after_home(&self, further: u32) -> NodeId {
         NodeId(((u64::from(self.home.0) + u64::from(further)) % self.nodes as u64) as u16)
     }
 

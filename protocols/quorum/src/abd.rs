@@ -53,7 +53,8 @@
 //! A write costs two round trips and one sync, where a stable leader needs one round trip and one sync; a read without contention
 //! one round trip and no sync, and no leader or clock is trusted for it. Any minority may be slow or gone and nobody notices: there
 //! is nothing to elect. Values cross the network once for each replica that is asked. Deleted keys keep their tags for ever, in
-//! memory and on the disk: some replica may still hold an older value. A restart of a replica expires its sessions.
+//! memory and on the disk: some replica may still hold an older value. A restart of a replica expires its sessions, of which it
+//! remembers the last [`SESSIONS_MAX`](qlab_kernel::limits::SESSIONS_MAX).
 
 pub mod config;
 mod coordinator;
