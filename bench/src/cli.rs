@@ -355,7 +355,8 @@ mod tests {
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let system = refusal("qlab run --system rafft");
         assert!(
-            system.contains("'rafft'") && system.contains("unreplicated, raft, multi-paxos, paxos, etcd"),
+            system.contains("'rafft'")
+                && system.contains("unreplicated, raft, multi-paxos, paxos, abd, etcd"),
             "{system}"
         );
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));
