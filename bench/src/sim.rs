@@ -12,6 +12,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use qlab_kernel::Protocol;
 use qlab_paxos::{MultiPaxos, Paxos};
+use qlab_pbft::Pbft;
 use qlab_quorum::Abd;
 use qlab_raft::Raft;
 use qlab_report::{Campaign, Code, Utc, campaign, numbers, table};
@@ -77,7 +78,8 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Abd::NAME];
+pub const SYSTEMS: [&str; 6] =
+    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Abd::NAME];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +119,7 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
         Raft::NAME => simulate_system::<Raft>(args, choice, interrupt),
         MultiPaxos::NAME => simulate_system::<MultiPaxos>(args, choice, interrupt),
         Paxos::NAME => simulate_system::<Paxos>(args, choice, interrupt),
+        Pbft::NAME => simulate_system::<Pbft>(args, choice, interrupt),
         Abd::NAME => simulate_system::<Abd>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }

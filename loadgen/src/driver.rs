@@ -55,6 +55,8 @@ pub enum Retry {
 /// What a driver needs to know.
 #[derive(Clone, Debug)]
 pub struct DriverConfig {
+    /// The place of this generator's key in the cluster's list of clients: whose sessions these are.
+    pub client: u16,
     /// Connections, at least 1 and at most as many as sessions.
     pub links: usize,
     /// Sessions, dealt to the connections in turn; 1 to [`SESSIONS_MAX`].
@@ -224,7 +226,7 @@ impl Driver {
             touched: 0,
             links: (0..config.links).map(|_| Link::default()).collect(),
             sessions: (0..config.sessions)
-                .map(|number| Session::new(number % config.links, number, &mut rng))
+                .map(|number| Session::new(config.client, number % config.links, number, &mut rng))
                 .collect(),
             turn: 0,
             vacancies: Vec::new(),

@@ -30,6 +30,8 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Spec {
+    /// The place of this generator's key in the cluster's list of clients.
+    pub client: u16,
     /// How load is offered.
     pub load: Load,
     /// Which operations.
@@ -74,6 +76,7 @@ pub struct Spec {
 impl Default for Spec {
     fn default() -> Self {
         Self {
+            client: 0,
             load: Load::Closed { outstanding: 64 },
             mix: Mix::reads(0.0).expect("a fraction"),
             keys: 10_000,
@@ -276,6 +279,7 @@ impl<T: Target> Shell<T> {
         let tape =
             Tape::draw(spec.load, spec.mix, spec.key_distribution, spec.keys, tape_entries(spec), spec.seed);
         let config = DriverConfig {
+            client: spec.client,
             links: target.links(),
             sessions: spec.sessions,
             window: spec.window,

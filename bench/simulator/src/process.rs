@@ -134,7 +134,7 @@ impl<P: Protocol> Running<P> {
             effects,
             journal,
             service: Service::default(),
-            desk: Desk::default(),
+            desk: Desk::new(P::EVERY_REPLICA_ANSWERS),
             gated: VecDeque::new(),
             gated_replies: Vec::new(),
             told: last,
@@ -169,13 +169,14 @@ impl<P: Protocol> Running<P> {
         &mut self,
         now: Time,
         inputs: impl Iterator<Item = Input<P::Message>>,
+        tamper: impl FnOnce(&mut Effects<P>),
         harvest: &mut Harvest<P>,
     ) -> Result<(), JournalError> {
         self.catch_up(now, harvest);
         for input in inputs {
             self.take_in(now, input);
         }
-        self.conclude(now, |_| {}, harvest)
+        self.conclude(now, tamper, harvest)
     }
 
     /// Makes everything durable that was persisted so far.
@@ -238,6 +239,10 @@ impl<P: Protocol> Running<P> {
 
     fn take_in(&mut self, now: Time, input: Input<P::Message>) {
         if let Input::Request { ticket, request: Request::Write(batch) | Request::Read(batch), .. } = &input {
+            if !batch.belongs_to(ticket.0 as usize) {
+                // As a host does: nobody speaks in another's session.
+                return;
+            }
             self.desk.note(ticket.0, batch);
         }
         self.core.step(now, input, &mut self.effects);

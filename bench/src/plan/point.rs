@@ -9,6 +9,8 @@ use super::{Load, Rate, Scalar, Schedule};
 
 /// Replicas of one system.
 const REPLICAS_MAX: i64 = 63;
+/// Until a point is settled: as many as is usual for the system.
+const REPLICAS_UNSAID: u32 = 0;
 /// Bytes of one value; the smallest holds a number that tells writes apart.
 const VALUE_BYTES: (i64, i64) = (8, 128 << 10);
 /// Unanswered requests of one connection.
@@ -62,6 +64,8 @@ pub enum System {
     MultiPaxos,
     /// Paxos: registers that are written once.
     Paxos,
+    /// PBFT, f of whose 3f + 1 replicas may do whatever they like.
+    Pbft,
     /// ABD: linearizable registers without a leader.
     Abd,
     /// The program `etcd`, if it is installed.
@@ -70,8 +74,8 @@ pub enum System {
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 6] =
-        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Abd, Self::Etcd];
+    pub const ALL: [Self; 7] =
+        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Pbft, Self::Abd, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -80,6 +84,7 @@ impl System {
             Self::Raft => "raft",
             Self::MultiPaxos => "multi-paxos",
             Self::Paxos => "paxos",
+            Self::Pbft => "pbft",
             Self::Abd => "abd",
             Self::Etcd => "etcd",
         }
@@ -88,6 +93,15 @@ impl System {
     /// What is behind each key.
     pub fn model(self) -> Model {
         if self == Self::Paxos { Model::WriteOnce } else { Model::Kv }
+    }
+
+    /// Its replicas if nobody says how many: as few as survive the failure of one.
+    const fn default_replicas(self) -> u32 {
+        match self {
+            Self::Unreplicated => 1,
+            Self::Raft | Self::MultiPaxos | Self::Paxos | Self::Abd | Self::Etcd => 3,
+            Self::Pbft => 4,
+        }
     }
 }
 
@@ -172,7 +186,7 @@ impl Point {
         Self {
             cell,
             system: System::Raft,
-            replicas: 3,
+            replicas: REPLICAS_UNSAID,
             durability: Durability::Fdatasync,
             value_bytes: 256,
             read_fraction: 0.0,
@@ -219,8 +233,11 @@ impl Point {
 
     /// What holds of a point once all its parameters are set.
     pub(super) fn settle(&mut self) -> Result<(), String> {
-        if self.system == System::Unreplicated {
-            self.replicas = 1;
+        if self.system == System::Unreplicated || self.replicas == REPLICAS_UNSAID {
+            self.replicas = self.system.default_replicas();
+        }
+        if self.system == System::Pbft && (self.replicas < 4 || self.replicas % 3 != 1) {
+            return Err(format!("pbft needs 3f + 1 replicas: 4, 7, 10, …, not {}", self.replicas));
         }
         let own = format!("{}.", self.system);
         self.switches.retain(|name, _| name.starts_with(&own));

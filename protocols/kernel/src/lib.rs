@@ -17,6 +17,7 @@
 //! | [`reads`] | reads that wait until their leader is sure of itself |
 //! | [`session`] | exactly-once execution of numbered client requests |
 //! | [`client`] | what clients and replicas say to each other |
+//! | [`votes`] | what several replicas answered to one client, where none is believed alone |
 //! | [`snapshot`] | state images cut into chunks and put together again |
 //! | [`images`] | which image a replica keeps, and when to make the next |
 //! | [`chain`] | a running hash of everything a replica applied |
@@ -40,6 +41,7 @@ pub mod protocol;
 pub mod reads;
 pub mod session;
 pub mod snapshot;
+pub mod votes;
 pub mod wire;
 
 pub use batch::{Batch, BatchBuilder, BatchError, Burst};
@@ -54,4 +56,5 @@ pub use protocol::{Input, Message, Protocol, Request, Seat};
 pub use reads::WaitingReads;
 pub use session::{Outcome, Sessions};
 pub use snapshot::Snapshot;
+pub use votes::Votes;
 pub use wire::{Reader, Sink, Wire, WireError};

@@ -16,6 +16,9 @@ use crate::{Batch, Effects, Index, Lane, Lsn, NodeId, NodeSet, Ticket, Time, Wir
 pub trait Protocol: Sized {
     /// The system's name on the command line and in tables.
     const NAME: &'static str;
+    /// Whether every replica answers every client that is connected to it, because clients believe several replicas or none.
+    /// Elsewhere a replica answers those who asked it.
+    const EVERY_REPLICA_ANSWERS: bool = false;
     /// What must be equal on all replicas.
     type Config: Clone;
     /// What replicas say to each other.

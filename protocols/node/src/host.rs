@@ -179,7 +179,7 @@ impl<P: Protocol> Host<P> {
                 }
             },
             Arrival::Client { from, frame } => return self.take_request(from, frame),
-            Arrival::ClientUp { client, .. } => self.clients.arrive(client),
+            Arrival::ClientUp { client, index } => self.clients.arrive(client, index),
             Arrival::ClientDown(client) => self.clients.leave(client),
             Arrival::PeerUp(node) => tracing::info!(%node, "peer connected"),
             Arrival::PeerDown(node) => tracing::info!(%node, "peer gone"),
@@ -197,6 +197,11 @@ impl<P: Protocol> Host<P> {
             }
         };
         let (Request::Write(batch) | Request::Read(batch)) = &request;
+        if !self.clients.owns(from, batch) {
+            tracing::warn!(client = from.0, "a client asked in another's session");
+            self.endpoint.reject_client(from);
+            return None;
+        }
         let choked = matches!(request, Request::Write(_)) && self.pressure == Pressure::High;
         if choked || !self.clients.note(from, batch) {
             self.counts.refused += 1;

@@ -13,6 +13,7 @@ use qlab_journal::{
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
 use qlab_paxos::{MultiPaxos, Paxos};
+use qlab_pbft::Pbft;
 use qlab_quorum::Abd;
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::control::{Order, Report, Status, report};
 use crate::host::{self, Host};
 use crate::state::State;
-use crate::{clock, systems};
+use crate::{clock, keys, systems};
 
 /// Orders that may wait for the replica.
 const ORDERS_MAX: usize = 64;
@@ -60,6 +61,10 @@ fn start(path: &Path) -> anyhow::Result<()> {
                 serve::<MultiPaxos>(&config, options).await
             }
             Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?).await,
+            Pbft::NAME => {
+                let keys = keys::keyring(&config, &Identity::load(&config.identity)?)?;
+                serve::<Pbft>(&config, systems::pbft(&config.options, config.replicas.len(), keys)?).await
+            }
             Abd::NAME => serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?).await,
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
@@ -116,7 +121,7 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
     let records = decode::<P>(records)?;
     let core = P::recover(seat, &options, clock::now(), records.into_iter(), &mut effects);
     let (journal, durable) = run_journal(journal, last)?;
-    let mut clients = Clients::new(endpoint.clone());
+    let mut clients = Clients::new(endpoint.clone(), P::EVERY_REPLICA_ANSWERS);
     let mut state = State::default();
     for commit in effects.take_commits() {
         state.execute(commit, &mut clients).context("the recovered state cannot be restored")?;

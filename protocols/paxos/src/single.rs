@@ -78,7 +78,7 @@ pub use config::{Config, ConfigError, FirstBallot};
 pub use message::{Accepted, Message, Step, Value};
 pub use record::{Change, Image, Record};
 
-use attempt::Attempt;
+use attempt::{Attempt, Phase};
 use journal::Rewriting;
 use outbox::Outbox;
 use registers::{Place, Registers};
@@ -214,6 +214,12 @@ impl Paxos {
         Some(Image { promised: register.promised, accepted: register.accepted.clone() })
     }
 
+    /// Whether an attempt waits for a while, as its ballot was rejected.
+    #[must_use]
+    pub fn is_backing_off(&self) -> bool {
+        self.attempts.values().any(|attempt| attempt.phase == Phase::BackingOff)
+    }
+
     /// Feeds everything that decides what comes next into `hasher`, but for times and chance: for whoever explores all states.
     pub fn hash_state(&self, hasher: &mut impl Hasher) {
         for register in self.registers.iter() {
@@ -222,7 +228,10 @@ impl Paxos {
         for (place, attempt) in &self.attempts {
             (place, &attempt.phase, &attempt.claim, &attempt.waiting, attempt.seen).hash(hasher);
         }
-        (self.life_lsn <= self.durable, &self.tidings, self.own.len()).hash(hasher);
+        for (lsn, place, step) in &self.own {
+            (lsn.0 - self.durable.0, place, step).hash(hasher);
+        }
+        (self.life_lsn <= self.durable, &self.tidings).hash(hasher);
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, effects: &mut Effects<Self>) {

@@ -1,19 +1,20 @@
 //! Every world of one instance, up to a bound: three acceptors, two of which propose values of their own.
 //!
-//! A breadth-first search over real replicas. The network is a set of messages that only grows, and any of them may arrive at any
-//! time, again and again: so they are lost, late, repeated and reordered in every possible way. Disks answer at once or, where a
-//! crash may come between, only when the search says so. In every state: one value is chosen at most (P1), it is one of those that
+//! A search over real replicas, state by state, each visited once. The network is a set of messages that only grows, and any of them may arrive at any
+//! time, again and again: so they are lost, late, repeated and reordered in every possible way. Disks answer at once, but for
+//! one whose owner may crash: that one answers when the search says so. In every state: one value is chosen at most (P1), it is one of those that
 //! were proposed (P2), and whoever takes a value for decided takes that one (P6, P8).
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_kernel::{
-    Batch, BatchBuilder, Command, Effects, Input, Lsn, NodeId, NodeSet, Protocol, ReplyBody, Request, Seat,
-    Sequence, SessionId, Ticket, Time, command,
+    Batch, BatchBuilder, Command, Effects, Input, Lsn, NodeId, NodeSet, Protocol, Reply, ReplyBody, Request,
+    Seat, Sequence, SessionId, Ticket, Time, Wire, command,
 };
 use qlab_paxos::single::{Change, Config, FirstBallot, Message, Record, Step, Value};
 use qlab_paxos::{Ballot, Paxos};
@@ -21,17 +22,21 @@ use qlab_paxos::{Ballot, Paxos};
 const REPLICAS: usize = 3;
 const KEY: &[u8] = b"key";
 const NOW: Time = Time(1 << 40);
+/// A search that finds more is not worth its time.
+const STATES_MAX: usize = 1_000_000;
 
 /// What may happen in a search.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     first_ballot: FirstBallot,
-    /// How often each proposer tries again after it was rejected.
+    /// Whose clients ask: the first two replicas' put, the third one's reads.
+    asked: &'static [usize],
+    /// How often somebody tries again after it was rejected.
     retries: u32,
-    /// How often a replica may lose everything but its durable records.
-    crashes: u32,
-    /// Whether a third client reads, through the replica that proposes nothing.
-    reads: bool,
+    /// Who has a slow disk.
+    slow: Option<usize>,
+    /// Who may once lose everything that is not on its disk.
+    crashes: Option<usize>,
 }
 
 /// A replica and what its disk holds.
@@ -41,24 +46,26 @@ struct Node {
     journal: Vec<(Lsn, Record)>,
     durable: Lsn,
     /// What it would say once its disk has answered.
-    gated: Vec<(Lsn, Envelope)>,
-    retries: u32,
+    gated: Vec<(Lsn, u32)>,
+    /// Stands for all of it.
+    hash: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Envelope {
     to: u16,
     from: u16,
-    /// Steps have no order of their own; their encoding has.
     bytes: Vec<u8>,
 }
 
 #[derive(Clone)]
 struct World {
-    nodes: Vec<Node>,
-    /// Messages ever sent, by number in the search's table.
+    nodes: [Arc<Node>; REPLICAS],
+    /// Messages ever sent, by number in the search's table, in order.
     sent: Vec<u32>,
-    crashes: u32,
+    retries: u32,
+    has_crashed: bool,
+    /// Who was told what, in order.
     replies: Vec<(u64, u8)>,
 }
 
@@ -68,7 +75,8 @@ struct Search {
     envelopes: Vec<(Envelope, Message)>,
     numbers: BTreeMap<Envelope, u32>,
     seen: HashSet<u64>,
-    frontier: VecDeque<World>,
+    /// States whose successors are not visited yet: the newest first, so that they are few.
+    frontier: Vec<World>,
     decisions: HashSet<u64>,
 }
 
@@ -79,7 +87,7 @@ impl Search {
             envelopes: Vec::new(),
             numbers: BTreeMap::new(),
             seen: HashSet::new(),
-            frontier: VecDeque::new(),
+            frontier: Vec::new(),
             decisions: HashSet::new(),
         }
     }
@@ -88,19 +96,23 @@ impl Search {
     fn run(&mut self) -> usize {
         let start = self.start();
         self.add(start);
-        while let Some(world) = self.frontier.pop_front() {
+        while let Some(world) = self.frontier.pop() {
             self.expand(&world);
         }
         self.seen.len()
     }
 
     fn start(&mut self) -> World {
-        let nodes = (0..REPLICAS).map(|node| Node::start(node, &self.config(), Vec::new())).collect();
-        let mut world = World { nodes, sent: Vec::new(), crashes: 0, replies: Vec::new() };
-        self.give(&mut world, 0, request(1, Command::Put { key: KEY, value: b"zero" }));
-        self.give(&mut world, 1, request(2, Command::Put { key: KEY, value: b"one" }));
-        if self.bounds.reads {
-            self.give(&mut world, 2, request(3, Command::Get { key: KEY }));
+        let nodes = std::array::from_fn(|node| Arc::new(Node::start(node, &self.config(), Vec::new())));
+        let mut world =
+            World { nodes, sent: Vec::new(), retries: 0, has_crashed: false, replies: Vec::new() };
+        for &node in self.bounds.asked {
+            let command = match node {
+                0 => Command::Put { key: KEY, value: b"zero" },
+                1 => Command::Put { key: KEY, value: b"one" },
+                _ => Command::Get { key: KEY },
+            };
+            self.give(&mut world, node, request(node as u64, command));
         }
         world
     }
@@ -123,21 +135,19 @@ impl Search {
             self.add(next);
         }
         for node in 0..REPLICAS {
-            if world.nodes[node].retries < self.bounds.retries && world.nodes[node].core.is_backing_off() {
-                let mut next = world.clone();
-                next.nodes[node].retries += 1;
+            if world.retries < self.bounds.retries && world.nodes[node].core.is_backing_off() {
+                let mut next = World { retries: world.retries + 1, ..world.clone() };
                 self.give_at(&mut next, node, NOW + Duration::from_secs(1), Input::Timeout);
                 self.add(next);
             }
-            if self.bounds.crashes > 0 && world.nodes[node].last() > world.nodes[node].durable {
+            if self.bounds.slow == Some(node) && world.nodes[node].last() > world.nodes[node].durable {
                 let mut next = world.clone();
                 self.sync(&mut next, node);
                 self.add(next);
             }
-            if world.crashes < self.bounds.crashes {
-                let mut next = world.clone();
-                next.crashes += 1;
-                next.nodes[node].crash(node, &self.config());
+            if self.bounds.crashes == Some(node) && !world.has_crashed {
+                let mut next = World { has_crashed: true, ..world.clone() };
+                next.nodes[node] = Arc::new(world.nodes[node].crash(node, &self.config()));
                 self.add(next);
             }
         }
@@ -146,10 +156,11 @@ impl Search {
     /// A state that may be new.
     fn add(&mut self, world: World) {
         let mut hasher = DefaultHasher::new();
-        world.hash(&mut hasher, &self.envelopes);
+        world.hash(&mut hasher);
         if self.seen.insert(hasher.finish()) {
+            assert!(self.seen.len() < STATES_MAX, "{:?} is too large a world", self.bounds);
             self.check(&world);
-            self.frontier.push_back(world);
+            self.frontier.push(world);
         }
     }
 
@@ -159,7 +170,7 @@ impl Search {
 
     fn give_at(&mut self, world: &mut World, node: usize, now: Time, input: Input<Message>) {
         self.burst(world, node, now, input);
-        if self.bounds.crashes == 0 {
+        if self.bounds.slow != Some(node) {
             while world.nodes[node].last() > world.nodes[node].durable {
                 self.sync(world, node);
             }
@@ -168,61 +179,54 @@ impl Search {
 
     /// The disk holds everything that was written so far.
     fn sync(&mut self, world: &mut World, node: usize) {
-        let replica = &mut world.nodes[node];
+        let replica = Arc::make_mut(&mut world.nodes[node]);
         replica.durable = replica.last();
         let durable = replica.durable;
-        let (released, gated): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut replica.gated).into_iter().partition(|(after, _)| *after <= durable);
-        replica.gated = gated;
-        for (_, envelope) in released {
-            self.send(world, envelope);
-        }
+        let released: Vec<_> = replica.gated.extract_if(.., |(after, _)| *after <= durable).collect();
+        released.into_iter().for_each(|(_, number)| world.send(number));
         self.burst(world, node, NOW, Input::Durable(durable));
     }
 
     fn burst(&mut self, world: &mut World, node: usize, now: Time, input: Input<Message>) {
-        let replica = &mut world.nodes[node];
+        let replica = Arc::make_mut(&mut world.nodes[node]);
         let mut effects = Effects::new(replica.last());
         replica.core.step(now, input, &mut effects);
         replica.core.flush(now, &mut effects);
         replica.core.check();
         replica.journal.extend(effects.records().map(|(lsn, record)| (lsn, record.clone())));
-        let durable = replica.durable;
-        for outgoing in effects.take_sends().collect::<Vec<_>>() {
-            let envelope = Envelope::new(outgoing.to, NodeId(node as u16), &outgoing.message);
-            if outgoing.after <= durable {
-                self.send(world, envelope);
-            } else {
-                world.nodes[node].gated.push((outgoing.after, envelope));
+        let mut released = Vec::new();
+        for outgoing in effects.take_sends() {
+            let number = self.number(outgoing.to, NodeId(node as u16), outgoing.message);
+            if outgoing.after <= replica.durable {
+                released.push(number);
+            } else if replica.gated.iter().all(|(_, waits)| *waits != number) {
+                // Once is enough: what was ever said may arrive again and again.
+                replica.gated.push((outgoing.after, number));
             }
         }
-        for reply in effects.take_replies() {
-            let status = match reply.body {
-                ReplyBody::Written(outcome) => outcome.status,
-                ReplyBody::Found { status, .. } => status,
-            };
-            world.replies.push((reply.session.0, status));
-        }
+        replica.hash = replica.hashed();
+        released.into_iter().for_each(|number| world.send(number));
+        effects.take_replies().for_each(|reply| world.note(&reply));
     }
 
-    fn send(&mut self, world: &mut World, envelope: Envelope) {
+    /// The number of a message: the same for the same one.
+    fn number(&mut self, to: NodeId, from: NodeId, message: Message) -> u32 {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let envelope = Envelope { to: to.0, from: from.0, bytes };
         let next = self.envelopes.len() as u32;
         let number = *self.numbers.entry(envelope.clone()).or_insert(next);
         if number == next {
-            let message =
-                qlab_kernel::Wire::decode_all(envelope.bytes.clone().into()).expect("what was encoded");
             self.envelopes.push((envelope, message));
         }
-        if !world.sent.contains(&number) {
-            world.sent.push(number);
-        }
+        number
     }
 
     fn check(&mut self, world: &World) {
         let chosen = world.chosen();
         assert!(chosen.len() <= 1, "P1: two values are chosen: {chosen:?}");
         for value in &chosen {
-            let proposed = [(1, &b"zero"[..]), (2, &b"one"[..])];
+            let proposed = [(0, &b"zero"[..]), (1, &b"one"[..])];
             assert!(proposed.contains(&(value.session.0, &value.bytes)), "P2: nobody proposed {value:?}");
         }
         for node in &world.nodes {
@@ -239,18 +243,26 @@ impl Search {
 
 impl World {
     /// Everything that decides what may happen next.
-    fn hash(&self, hasher: &mut impl Hasher, envelopes: &[(Envelope, Message)]) {
-        for node in &self.nodes {
-            node.core.hash_state(hasher);
-            (node.durable, node.last(), &node.gated, node.retries).hash(hasher);
+    fn hash(&self, hasher: &mut impl Hasher) {
+        self.nodes.iter().for_each(|node| node.hash.hash(hasher));
+        (&self.sent, self.retries, self.has_crashed, &self.replies).hash(hasher);
+    }
+
+    fn send(&mut self, number: u32) {
+        if let Err(place) = self.sent.binary_search(&number) {
+            self.sent.insert(place, number);
         }
-        let mut sent: Vec<&Envelope> =
-            self.sent.iter().map(|number| &envelopes[*number as usize].0).collect();
-        sent.sort_unstable();
-        let mut replies = self.replies.clone();
-        replies.sort_unstable();
-        replies.dedup();
-        (sent, self.crashes, replies).hash(hasher);
+    }
+
+    fn note(&mut self, reply: &Reply) {
+        let status = match &reply.body {
+            ReplyBody::Written(outcome) => outcome.status,
+            ReplyBody::Found { status, .. } => *status,
+        };
+        let told = (reply.session.0, status);
+        if let Err(place) = self.replies.binary_search(&told) {
+            self.replies.insert(place, told);
+        }
     }
 
     /// What is chosen: accepted by a quorum's disks in one ballot, at any time.
@@ -269,7 +281,7 @@ impl World {
             }
         }
         assert!(accepted.values().all(|(_, values)| values.len() == 1), "P4: two values in one ballot");
-        let quorums = accepted.into_values().filter(|(nodes, _)| nodes.len() >= REPLICAS / 2 + 1);
+        let quorums = accepted.into_values().filter(|(nodes, _)| nodes.len() > REPLICAS / 2);
         quorums.flat_map(|(_, values)| values).collect()
     }
 }
@@ -280,27 +292,62 @@ impl Node {
         let seat = Seat { me: NodeId(node as u16), members: NodeSet::first(REPLICAS), seed: 7 };
         let mut effects = Effects::new(durable);
         let core = Paxos::recover(seat, config, NOW, journal.clone().into_iter(), &mut effects);
-        Self { core, journal, durable, gated: Vec::new(), retries: 0 }
+        let mut node = Self { core, journal, durable, gated: Vec::new(), hash: 0 };
+        node.hash = node.hashed();
+        node
     }
 
     fn last(&self) -> Lsn {
         self.journal.last().map_or(Lsn::ZERO, |(lsn, _)| *lsn)
     }
 
-    fn crash(&mut self, node: usize, config: &Config) {
-        let durable = self.durable;
-        self.journal.retain(|(lsn, _)| *lsn <= durable);
-        let journal = std::mem::take(&mut self.journal);
-        *self = Self { retries: self.retries, ..Self::start(node, config, journal) };
+    fn hashed(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.core.hash_state(&mut hasher);
+        for (after, number) in &self.gated {
+            (after.0 - self.durable.0, number).hash(&mut hasher);
+        }
+        // What a crash would leave, and what is on its way to the disk; not how many records that took.
+        let durable = self.journal.iter().take_while(|(lsn, _)| *lsn <= self.durable);
+        let mut left = BTreeMap::new();
+        durable.for_each(|(_, record)| keep(record, &mut left));
+        left.hash(&mut hasher);
+        let lag = self.journal.iter().skip_while(|(lsn, _)| *lsn <= self.durable);
+        lag.for_each(|(_, record)| encoded(record).hash(&mut hasher));
+        hasher.finish()
+    }
+
+    /// The replica after it ended at once and was started again.
+    fn crash(&self, node: usize, config: &Config) -> Self {
+        let durable = self.journal.iter().filter(|(lsn, _)| *lsn <= self.durable).cloned();
+        Self::start(node, config, durable.collect())
     }
 }
 
-impl Envelope {
-    fn new(to: NodeId, from: NodeId, message: &Message) -> Self {
-        let mut bytes = Vec::new();
-        qlab_kernel::Wire::encode(message, &mut bytes);
-        Self { to: to.0, from: from.0, bytes }
+/// What a disk holds, as far as it counts: the life, the promise, and what is accepted.
+fn keep(record: &Record, held: &mut BTreeMap<&'static str, Vec<u8>>) {
+    match record {
+        Record::Life { .. } => _ = held.insert("life", encoded(record)),
+        Record::Changes { changes } => {
+            for (_, change) in changes {
+                let (kind, ballot) = match change {
+                    Change::Promise { ballot } => ("promise", ballot),
+                    Change::Accept { ballot, .. } => {
+                        held.insert("accept", encoded(change));
+                        ("promise", ballot)
+                    }
+                };
+                held.insert(kind, encoded(ballot));
+            }
+        }
+        Record::Images { .. } => panic!("nobody rewrites anything so soon"),
     }
+}
+
+fn encoded(value: &impl Wire) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    value.encode(&mut bytes);
+    bytes
 }
 
 fn request(session: u64, command: Command<'_>) -> Input<Message> {
@@ -322,19 +369,44 @@ fn explore(what: &str, bounds: Bounds) -> Search {
     let mut search = Search::new(bounds);
     let states = search.run();
     println!("{what}: {states} states, {} messages", search.envelopes.len());
-    assert!(search.decisions.contains(&1) && search.decisions.contains(&2), "either value may win");
+    for proposer in bounds.asked.iter().filter(|node| **node < 2) {
+        assert!(search.decisions.contains(&(*proposer as u64)), "each proposer may win");
+    }
     search
 }
 
-const PLAIN: Bounds = Bounds { first_ballot: FirstBallot::Prepare, retries: 0, crashes: 0, reads: false };
+const PLAIN: Bounds =
+    Bounds { first_ballot: FirstBallot::Prepare, asked: &[0, 1], retries: 0, slow: None, crashes: None };
 
 #[test]
 fn two_proposers_and_three_acceptors_agree_in_every_order_of_messages() {
     let search = explore("two proposers", PLAIN);
-    let accepts = search.envelopes.iter().flat_map(|(_, message)| &message.steps);
-    assert!(
-        accepts.clone().any(|(_, step)| matches!(step, Step::Rejected { .. })),
-        "they are in each other's way"
-    );
-    assert!(accepts.clone().any(|(_, step)| matches!(step, Step::Decided { .. })), "who asks late is told");
+    let steps = search.envelopes.iter().flat_map(|(_, message)| &message.steps);
+    assert!(steps.clone().any(|(_, step)| matches!(step, Step::Rejected { .. })), "they meet");
+    assert!(steps.clone().any(|(_, step)| matches!(step, Step::Decided { .. })), "who asks late is told");
+}
+
+#[test]
+fn they_agree_when_one_of_them_skips_phase_1() {
+    explore("first ballot promised", Bounds { first_ballot: FirstBallot::Promised, ..PLAIN });
+}
+
+#[test]
+fn a_reader_and_a_proposer_agree() {
+    explore("a reader", Bounds { asked: &[0, 2], ..PLAIN });
+}
+
+#[test]
+fn they_agree_when_an_acceptor_crashes() {
+    explore("an acceptor crashes", Bounds { crashes: Some(2), ..PLAIN });
+}
+
+#[test]
+fn they_agree_when_an_acceptor_has_a_slow_disk() {
+    explore("an acceptor has a slow disk", Bounds { slow: Some(2), ..PLAIN });
+}
+
+#[test]
+fn a_proposer_with_a_slow_disk_crashes_while_somebody_reads() {
+    explore("a proposer crashes", Bounds { asked: &[0, 2], slow: Some(0), crashes: Some(0), ..PLAIN });
 }

@@ -31,6 +31,10 @@ impl Actor for MultiPaxos {
         "stale",
     ];
 
+    fn configuration() -> Config {
+        Config::default()
+    }
+
     fn configure(config: &mut Config, option: &str, value: &str) -> Result<(), String> {
         let unknown = || format!("{option} = {value} is no option of multi-paxos; there are {OPTIONS}");
         let number = || value.parse().map_err(|_| unknown());

@@ -52,7 +52,7 @@ impl<S: Subject> World<'_, S> {
         first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
     }
 
-    fn is_everything_answered(&self) -> bool {
+    pub(super) fn is_everything_answered(&self) -> bool {
         self.clients.iter().all(|client| !client.is_waiting())
     }
 

@@ -21,7 +21,8 @@ pub struct Config {
     pub first_ballot: FirstBallot,
     /// A question that a quorum has not answered for so long is asked again.
     pub retry_interval: Duration,
-    /// After a rejection, a proposer waits for a random time up to this, doubled with each further one, before it tries again.
+    /// After a rejection, a proposer waits for a random time up to this, doubled with each further one up to 64 times
+    /// `retry_interval`, before it tries again.
     pub back_off: Duration,
     /// How long a decision may wait until the others are told of it, many at once.
     pub tell_interval: Duration,
@@ -69,14 +70,18 @@ pub enum ConfigError {
 
 /// The longest time in a configuration.
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// Doublings of [`Config::back_off`]: by then only a handful can still be in each other's way.
-const DOUBLINGS_MAX: u32 = 6;
+/// How often [`Config::back_off`] is doubled at most; [`Config::retry_interval`] ends that sooner.
+const DOUBLINGS_MAX: u32 = 16;
+/// The longest pause, in intervals after which questions are asked again. A pause shorter than a round trip ends no duel; and where
+/// many registers are fought for, only pauses that go on growing take the load away that makes every round trip longer.
+const BACK_OFF_RETRIES_MAX: u32 = 64;
 
 impl Config {
     /// The longest that a proposer waits after so many rejections, at least one, in a row.
     #[must_use]
     pub fn back_off_max(&self, rejections: u32) -> Duration {
-        self.back_off * (1 << (rejections.clamp(1, DOUBLINGS_MAX + 1) - 1))
+        let doubled = self.back_off * (1 << (rejections.clamp(1, DOUBLINGS_MAX + 1) - 1));
+        doubled.min(self.retry_interval * BACK_OFF_RETRIES_MAX).max(self.back_off)
     }
 
     /// Checks the ranges.
@@ -105,9 +110,11 @@ mod tests {
 
     #[test]
     fn back_offs_double_and_end() {
-        let config = Config { back_off: Duration::from_millis(1), ..Config::default() };
+        let (back_off, retry_interval) = (Duration::from_millis(1), Duration::from_millis(5));
+        let config = Config { back_off, retry_interval, ..Config::default() };
         let waits: Vec<u128> = (0..9).map(|n| config.back_off_max(n).as_millis()).collect();
-        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 64, 64]);
+        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 64, 128]);
+        assert_eq!(config.back_off_max(u32::MAX).as_millis(), 320);
     }
 
     #[test]
