@@ -44,7 +44,7 @@ impl Exchange {
     /// θ = ((T2 − T1) + (T3 − T4)) / 2: how far the source's clock is ahead of the asker's oscillator. Exact wherever either of
     /// them wraps.
     #[must_use]
-    pub const fn offset_ns(&self) -> i64 {
+    pub fn offset_ns(&self) -> i64 {
         let there = difference_ns(self.received_ns, self.sent.0);
         let back = difference_ns(self.answered_ns, self.returned.0);
         mutant!("exchange: wrong sign on T3 − T4", back = back.wrapping_neg());

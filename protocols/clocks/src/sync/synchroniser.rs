@@ -100,8 +100,8 @@ impl Synchroniser {
         let rate = self.rate.rate();
         let frequency_error_ppb = self.config.frequency_error_ppb();
         let source = self.source(node).ok_or(AnswerError::Unasked)?;
-        let is_open = |asked: &Asked| asked.nonce == nonce;
-        mutant!("synchroniser: the nonce is not checked", is_open = |_: &Asked| true);
+        let is_open =
+            |asked: &Asked| mutant!(asked.nonce == nonce, "synchroniser: the nonce is not checked", true);
         // Taken out: a question has one answer, whatever comes twice.
         let asked = source.asked.take_if(|asked| is_open(asked)).ok_or(AnswerError::Unasked)?;
         let [received_ns, answered_ns] = times_ns;
@@ -200,5 +200,79 @@ impl Synchroniser {
 
     fn source(&mut self, node: NodeId) -> Option<&mut Source> {
         self.sources.iter_mut().find(|source| source.node == node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: NodeId = NodeId(0);
+    const SECOND: u64 = 1_000_000_000;
+
+    fn follower() -> Synchroniser {
+        Synchroniser::new(&Config::default(), NodeSet::first(1), Time(0))
+    }
+
+    /// A poll of one millisecond there and back when the oscillator shows `sent` and the true time is `ahead_ns` more.
+    fn poll(follower: &mut Synchroniser, sent: u64, ahead_ns: u64) -> Result<(), AnswerError> {
+        let (halfway_ns, back) = (sent + ahead_ns + 500_000, Time(sent + 1_000_000));
+        follower.ask(SOURCE, sent, Time(sent));
+        follower.answer(SOURCE, sent, [halfway_ns; 2], 0, back)?;
+        follower.update(back);
+        Ok(())
+    }
+
+    #[test]
+    fn a_question_has_one_answer_from_whom_it_was_put_to() {
+        let mut follower = follower();
+        let unasked = Err(AnswerError::Unasked);
+        assert_eq!(follower.answer(SOURCE, 7, [5; 2], 0, Time(9)), unasked);
+        follower.ask(SOURCE, 7, Time(1));
+        assert_eq!(follower.answer(SOURCE, 8, [5; 2], 0, Time(9)), unasked);
+        assert_eq!(follower.answer(NodeId(1), 7, [5; 2], 0, Time(9)), unasked);
+        assert_eq!(follower.answer(SOURCE, 7, [5; 2], 0, Time(9)), Ok(()));
+        assert_eq!(follower.answer(SOURCE, 7, [5; 2], 0, Time(9)), unasked);
+        follower.ask(SOURCE, 9, Time(10));
+        assert!(matches!(follower.answer(SOURCE, 9, [6, 5], 0, Time(11)), Err(AnswerError::Impossible(_))));
+    }
+
+    #[test]
+    fn eight_polls_set_the_clock_once() {
+        let mut follower = follower();
+        for i in 1..=8 {
+            let now = Time(16 * i * SECOND);
+            assert_eq!((follower.status(now), follower.now(now)), (Status::Starting, None));
+            assert_eq!(follower.read(now), now.0, "it is not set yet");
+            poll(&mut follower, now.0, 3 * SECOND).unwrap();
+        }
+        let now = Time(129 * SECOND);
+        assert_eq!(follower.status(now), Status::Synchronised);
+        assert!(follower.read(now).abs_diff(132 * SECOND) < 1000);
+        assert!(follower.now(now).unwrap().contains(132 * SECOND));
+        assert!((500_000..700_000).contains(&follower.error_ns(now).unwrap()));
+    }
+
+    #[test]
+    fn after_a_jump_nothing_is_claimed_until_eight_polls_agree_again_and_the_clock_is_not_turned_back() {
+        let mut follower = follower();
+        for i in 1..=8 {
+            poll(&mut follower, 16 * i * SECOND, 3 * SECOND).unwrap();
+        }
+        // The oscillator, or every source, has gone wrong by a second.
+        for i in 9..=17 {
+            poll(&mut follower, 16 * i * SECOND, 2 * SECOND).unwrap();
+            let now = Time((16 * i + 1) * SECOND);
+            assert_eq!(follower.now(now), None);
+            let clock_ns = follower.read(now);
+            assert!(clock_ns > now.0 + 5 * SECOND / 2, "it is slewed, by 16 × 500 ppm at most");
+        }
+        let now = Time(273 * SECOND);
+        assert_eq!(
+            follower.status(now),
+            Status::Adrift,
+            "what is known is good, the clock that is read is not yet"
+        );
+        assert!(follower.error_ns(now).unwrap() > SECOND / 2);
     }
 }
