@@ -82,7 +82,10 @@ impl<V> Siblings<V> {
         self.values.retain(|(dot, _)| !covers(&other.context, *dot) || other.holds(*dot));
         for (dot, value) in &other.values {
             let is_news = !covers(&self.context, *dot);
-            mutant!("dotted version vectors: replaced values come back", is_news = !self.holds(*dot));
+            mutant!(
+                "dotted version vectors: replaced values come back",
+                is_news = self.values.iter().all(|(held, _)| held != dot)
+            );
             if is_news {
                 self.values.push((*dot, value.clone()));
             }

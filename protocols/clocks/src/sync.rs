@@ -33,6 +33,17 @@
 //! claims every time that so few could miss. A source that answers is right within the bound that it sends along: this holds
 //! for followers of followers, too.
 //!
+//! How good it is, in simulation: an oscillator 100 ppm fast that wanders, polls every 16 s, 0.1 ms each way and as much jitter,
+//! ranges over four seeds (`tests/laws/timekeeping.rs` asserts the limits).
+//!
+//! | world | error max | error RMS | bound, mean | bound max | rate RMS |
+//! |---|---|---|---|---|---|
+//! | one source, 10,000 s | 260–308 µs | 53–60 µs | 364–371 µs | 0.70–0.81 ms | 0.08–0.10 ppm |
+//! | five sources, two of them false | 64–142 µs | 16–23 µs | 236–257 µs | 0.43–0.50 ms | 0.04–0.07 ppm |
+//! | five, one false; 30 % lost, 50 % replayed | 139–199 µs | 36–45 µs | 454–492 µs | 1.0–1.4 ms | 0.14–0.23 ppm |
+//! | one source; 30 % of the answers queue for 20 ms | 0.4–1.1 ms | 57–106 µs | 453–484 µs | 1.4–2.5 ms | 0.10–0.14 ppm |
+//! | three, one false; answers take 20 ms longer | 10.1 ms | 10.0 ms | 10.7 ms | 13.3 ms | 0.11–0.12 ppm |
+//!
 //! What it assumes, and says so in its [configuration](config): fewer than half of the sources are false (NTP's falsetickers);
 //! no oscillator is off by more than ρ or wanders by more than Φ within 32 polls. An oscillator that jumps, or is off by far more,
 //! contradicts itself from one answer to the next: then everything is forgotten and the clock is not synchronised until it has

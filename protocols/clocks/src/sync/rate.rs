@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use qlab_kernel::{Time, mutant};
+use qlab_kernel::Time;
 
 use super::interval::{Interval, difference_ns};
 
@@ -34,7 +34,6 @@ impl Rate {
     pub fn advance(self, interval: Interval, elapsed: Duration) -> Interval {
         let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         let error_ppb = self.error_ppb as i64;
-        mutant!("rate: no drift term", error_ppb = 0);
         let moved_ns = |ppb| elapsed_ns.wrapping_add(scaled(elapsed_ns, ppb) as u64);
         Interval {
             earliest_ns: interval
