@@ -17,7 +17,7 @@
 //! never goes back, and carries the messages.
 //!
 //! Trade-offs. Processes are numbered densely by [`NodeId`](qlab_kernel::NodeId), so a vector clock is an array: comparing a
-//! thousand entries takes a few hundred nanoseconds, and a process that never spoke costs nothing unless one with a higher number
+//! thousand entries takes less than a microsecond, and a process that never spoke costs nothing unless one with a higher number
 //! did. A process that loses its memory must come back under another number; nothing here prunes those that are gone.
 //! Times are 64-bit nanoseconds that wrap; intervals of them are sound rather than small.
 

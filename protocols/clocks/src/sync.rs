@@ -45,9 +45,9 @@
 //! | three, one false; answers take 20 ms longer | 10.1 ms | 10.0 ms | 10.7 ms | 13.3 ms | 0.11–0.12 ppm |
 //!
 //! What it assumes, and says so in its [configuration](config): fewer than half of the sources are false (NTP's falsetickers);
-//! no oscillator is off by more than ρ or wanders by more than Φ within 32 polls. An oscillator that jumps, or is off by far more,
-//! contradicts itself from one answer to the next: then everything is forgotten and the clock is not synchronised until it has
-//! been consistent for eight polls.
+//! no oscillator is off by more than ρ, or wanders by more than Φ from what it was during the last 32 polls that were
+//! answered. An oscillator that jumps, or is off by far more, contradicts itself from one answer to the next: then everything is
+//! forgotten, and the clock is not synchronised until it has been consistent for eight polls.
 //!
 //! What is not here. NTP's clustering and weighted combination (RFC 5905 §11.2.2–3), which make the middle better and the bound
 //! no tighter; its loop filter, since the rate is learnt apart from the phase; poll intervals that adapt; leap seconds: the scale

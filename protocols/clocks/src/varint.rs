@@ -8,6 +8,10 @@ use qlab_kernel::{Reader, Sink, WireError};
 const BYTES_MAX: usize = 10;
 
 pub(crate) fn put(sink: &mut impl Sink, mut value: u64) {
+    if value <= 0x7f {
+        // Most are short, and a copy of known length is no call.
+        return sink.put(&[value as u8]);
+    }
     let mut bytes = [0; BYTES_MAX];
     let mut len = 0;
     while value > 0x7f {

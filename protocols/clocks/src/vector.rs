@@ -12,9 +12,9 @@ use crate::varint;
 /// Largest number of processes, which are numbered from 0: as many as [`NodeId`] tells apart.
 pub const PROCESSES_MAX: usize = 1 << 16;
 
-/// Largest count that is taken from outside. A process that goes on from there has as many ticks left again: nobody can bring
-/// another to the end of its numbers.
-pub const COUNT_MAX: u64 = u64::MAX >> 1;
+/// Largest count that is taken from outside. A process that goes on from there has as many ticks left again before counts
+/// reach 2⁶³: nobody can bring another to the end of its numbers, and the sign of a difference says which count is larger.
+pub const COUNT_MAX: u64 = u64::MAX >> 2;
 
 /// Entries that are compared before it is asked whether more are needed: few enough to stop early, enough for the loop over
 /// them to have no branches.
@@ -98,10 +98,14 @@ impl VectorClock {
         let (mut less, mut greater) = (by_length == Ordering::Less, by_length == Ordering::Greater);
         let chunks = self.entries.chunks(COMPARED_AT_ONCE).zip(other.entries.chunks(COMPARED_AT_ONCE));
         for (mine, theirs) in chunks {
+            // Signs of differences instead of comparisons: every processor subtracts 64-bit numbers several at a time.
+            let (mut below, mut above) = (0, 0);
             for (mine, theirs) in mine.iter().zip(theirs) {
-                less |= mine < theirs;
-                greater |= mine > theirs;
+                below |= mine.wrapping_sub(*theirs);
+                above |= theirs.wrapping_sub(*mine);
             }
+            less |= is_negative(below);
+            greater |= is_negative(above);
             if less && greater {
                 break;
             }
@@ -120,6 +124,10 @@ impl VectorClock {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+const fn is_negative(difference: u64) -> bool {
+    (difference as i64) < 0
 }
 
 /// `length, entry*`, each entry as its difference to the one before: processes that talk are about equally far.

@@ -41,7 +41,7 @@ const LAWS: [(Law, &[&str]); 12] = [
     (timekeeping::queues_on_one_way_do_little_harm, &["filter: average instead of minimum"]),
     (timekeeping::unequal_ways_are_within_the_bound, &[]),
     (timekeeping::loss_duplicates_and_replays_do_no_harm, &["synchroniser: the nonce is not checked"]),
-    (timekeeping::the_bound_grows_while_nobody_answers, &["synchroniser: no drift term"]),
+    (timekeeping::the_bound_grows_while_nobody_answers, &["rate: no drift term"]),
     (timekeeping::an_oscillator_beyond_its_bound_is_not_trusted, &[]),
     (timekeeping::the_bound_holds_in_any_world, &[]),
 ];

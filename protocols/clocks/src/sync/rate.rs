@@ -2,12 +2,12 @@
 //!
 //! Two times that hold the truth at two readings of the oscillator bound its mean rate in between. What makes that a bound on
 //! its rate *now* is the one assumption about oscillators here: whatever the rate is, it stays within
-//! [`FREQUENCY_TOLERANCE_PPB`] of its mean over any part of the last [`NOTES_MAX`] polls.
+//! [`FREQUENCY_TOLERANCE_PPB`] of its mean over any stretch between two of the last [`NOTES_MAX`] polls that were answered.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use qlab_kernel::Time;
+use qlab_kernel::{Time, mutant};
 
 use super::interval::{Interval, difference_ns};
 
@@ -112,7 +112,11 @@ impl RateEstimator {
         let newer = self.notes.iter().enumerate();
         let pairs = newer.flat_map(|(i, late)| self.notes.range(..i).map(move |early| between(early, late)));
         let unknown = Rate { drift_ppb: 0, error_ppb: self.frequency_error_ppb };
-        pairs.chain([unknown]).min_by_key(|rate| rate.error_ppb).expect("one is always there")
+        let mut rate = pairs.chain([unknown]).min_by_key(|rate| rate.error_ppb).expect("one is always there");
+        // No true rate lies beyond, so this one comes nearer to it.
+        let limit_ppb = self.frequency_error_ppb as i64;
+        rate.drift_ppb = rate.drift_ppb.clamp(-limit_ppb, limit_ppb);
+        rate
     }
 }
 
@@ -121,11 +125,13 @@ fn between(early: &Note, late: &Note) -> Rate {
     let gained_ns =
         i128::from(difference_ns(late.interval.middle_ns(), early.interval.middle_ns())) - elapsed_ns;
     let error_ns = i128::from(late.interval.half_ns()) + i128::from(early.interval.half_ns());
+    let wander_ppb = FREQUENCY_TOLERANCE_PPB;
+    mutant!("rate: no drift term", wander_ppb = 0);
     // What does not fit is as good as unknown. One part for each of the two roundings.
     let error_ppb = u64::try_from(error_ns * BILLION / elapsed_ns + 2).unwrap_or(u64::MAX);
     Rate {
         drift_ppb: i64::try_from(gained_ns * BILLION / elapsed_ns).unwrap_or(0),
-        error_ppb: error_ppb.saturating_add(FREQUENCY_TOLERANCE_PPB),
+        error_ppb: error_ppb.saturating_add(wander_ppb),
     }
 }
 

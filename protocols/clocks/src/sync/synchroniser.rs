@@ -164,9 +164,7 @@ impl Synchroniser {
     }
 
     fn bounds(&self, now: Time) -> Option<Interval> {
-        let rate = self.rate.rate();
-        mutant!("synchroniser: no drift term", rate = Rate { error_ppb: 0, ..rate });
-        self.agreed.map(|agreed| agreed.interval_at(now, rate))
+        self.agreed.map(|agreed| agreed.interval_at(now, self.rate.rate()))
     }
 
     /// A majority's filters are full: delays have been seen often enough to tell the quick ones.

@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Takes a time out of a follower: the follower's reading, and what it says.
+    /// What time it is, by that follower.
     pub(crate) fn now(&self, at: usize) -> Option<Interval> {
         let Replica { clock, oscillator, .. } = &self.replicas[at];
         clock.now(oscillator.reading(self.true_ns))
