@@ -167,13 +167,12 @@ impl Backlog {
         {}
     }
 
-    /// Gives up what waits to be proposed of these clients; what that is, each client's oldest first.
-    pub(crate) fn withdraw(&mut self, of: impl Fn(u16) -> bool) -> Vec<ClientRequest> {
-        let queues = self.queues.iter().filter(|(client, _)| of(**client));
-        let digests: Vec<Digest> = queues.flat_map(|(_, queue)| queue).copied().collect();
-        let requests = digests.iter().filter_map(|digest| self.get(digest).cloned()).collect();
-        digests.iter().for_each(|digest| self.remove(digest));
-        requests
+    /// Gives up what waits to be proposed and is such; what that is, each client's oldest first.
+    pub(crate) fn withdraw(&mut self, is_such: impl Fn(&ClientRequest) -> bool) -> Vec<ClientRequest> {
+        let waiting = self.queues.values().flatten().filter_map(|digest| self.get(digest));
+        let withdrawn: Vec<ClientRequest> = waiting.filter(|request| is_such(request)).cloned().collect();
+        withdrawn.iter().for_each(|request| self.remove(request.digest()));
+        withdrawn
     }
 
     /// What came so long ago that it should be executed by now, oldest first.

@@ -312,7 +312,7 @@ impl Pbft {
             Message::ViewChange(vote) => self.on_view_change(now, from, vote, effects),
             Message::NewView(new_view) => self.on_new_view(now, from, new_view, effects),
             Message::Relay(request) => self.on_relay(now, from, request, effects),
-            Message::Doubt { request } => self.on_doubt(now, from, request, effects),
+            Message::Doubt { request } => self.on_doubt(from, request, effects),
             Message::Vouch { request } => self.on_vouch(now, from, request),
             help => self.on_help(from, help, effects),
         }

@@ -211,7 +211,7 @@ impl Pbft {
             self.accept_again(now, proposal, effects);
         }
         effects.event(Event::ViewEntered(view));
-        self.hand_over_backlog(now, effects);
+        self.hand_over_backlog(effects);
         self.replay_ahead(now, effects);
     }
 

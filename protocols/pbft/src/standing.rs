@@ -66,6 +66,10 @@ impl Standing {
     fn is_bad(&self, client: u16) -> bool {
         self.bad.contains(&client)
     }
+
+    fn is_vouched(&self, request: &Digest, enough: usize) -> bool {
+        self.opinions.get(request).is_some_and(|opinion| opinion.vouchers.len() >= enough)
+    }
 }
 
 impl Pbft {
@@ -167,11 +171,11 @@ impl Pbft {
     }
 
     fn take_if_vouched(&mut self, now: Time, digest: &Digest) {
-        let Some(opinion) = self.standing.opinions.get(digest) else { return };
-        if opinion.vouchers.len() >= self.quorum.weak()
-            && let Some(request) = &opinion.request
-        {
-            self.backlog.add(now, request.clone(), &self.config);
+        if !self.standing.is_vouched(digest, self.quorum.weak()) {
+            return;
+        }
+        if let Some(request) = self.standing.opinions.get(digest).and_then(|opinion| opinion.request.clone()) {
+            self.backlog.add(now, request, &self.config);
         }
     }
 
@@ -186,7 +190,7 @@ impl Pbft {
     }
 
     /// Somebody is not convinced. If f + 1 are not, one of them is correct, and the client is to blame or whoever relayed it.
-    pub(crate) fn on_doubt(&mut self, now: Time, from: NodeId, digest: Digest, effects: &mut Effects<Self>) {
+    pub(crate) fn on_doubt(&mut self, from: NodeId, digest: Digest, effects: &mut Effects<Self>) {
         let Some(request) = self.backlog.get(&digest).cloned() else { return };
         if !self.is_primary() && !self.standing.opinions.contains_key(&digest) {
             self.ask_all(&request, effects);
@@ -197,21 +201,25 @@ impl Pbft {
             return;
         }
         if self.is_primary() {
-            self.standing.bad.insert(request.client());
-            self.withhold(now, effects);
+            // Once: every word that others then send would be asked for anew.
+            if self.standing.bad.insert(request.client()) {
+                self.withhold(effects);
+            }
         } else {
             self.backlog.remove(&digest);
         }
     }
 
     /// What waits to be proposed here of clients in bad standing waits for others' word, too, however it came here.
-    fn withhold(&mut self, now: Time, effects: &mut Effects<Self>) {
-        let standing = &self.standing;
-        for request in self.backlog.withdraw(|client| standing.is_bad(client)) {
+    fn withhold(&mut self, effects: &mut Effects<Self>) {
+        let (standing, enough) = (&self.standing, self.quorum.weak());
+        let is_open = |request: &ClientRequest| {
+            standing.is_bad(request.client()) && !standing.is_vouched(request.digest(), enough)
+        };
+        for request in self.backlog.withdraw(is_open) {
             self.ask_all(&request, effects);
             let digest = *request.digest();
             self.standing.about(digest, Some(request));
-            self.take_if_vouched(now, &digest);
         }
     }
 
@@ -251,14 +259,14 @@ impl Pbft {
     }
 
     /// What waits here is proposed anew, or told to the new primary.
-    pub(crate) fn hand_over_backlog(&mut self, now: Time, effects: &mut Effects<Self>) {
+    pub(crate) fn hand_over_backlog(&mut self, effects: &mut Effects<Self>) {
         if self.is_primary() {
             self.backlog.requeue();
             for (_, slot) in self.slots.after(self.executed) {
                 let body = slot.accepted.and_then(|accepted| slot.body(&accepted.digest));
                 body.into_iter().flat_map(Requests::iter).for_each(|r| self.backlog.proposed(r.digest()));
             }
-            self.withhold(now, effects);
+            self.withhold(effects);
             return;
         }
         let primary = self.quorum.primary(self.view);
