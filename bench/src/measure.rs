@@ -11,11 +11,13 @@ use qlab_loadgen::targets::etcd::Etcd;
 use qlab_loadgen::targets::quic::Quic;
 use qlab_loadgen::targets::voting::Voting;
 use qlab_node::keys::Credentials;
+use qlab_node::systems;
 use qlab_report::Verdict;
 use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
 
 use crate::clock::{Stopwatch, wait};
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
+use crate::eventual::{self, Staleness};
 use crate::fleet::Fleet;
 use crate::interrupt::Interrupt;
 use crate::nemesis::{Nemesis, Strike};
@@ -70,7 +72,15 @@ pub fn measure(
         let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
         Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
-    let mut judgement = verdict::judge(&outcome.history, point.system.model());
+    let mut remarks = Vec::new();
+    let mut judgement = match &outcome.sightings {
+        None => verdict::judge(&outcome.history, point.system.model()),
+        Some(sightings) => {
+            let guarantee = systems::dynamo_guarantee(&cluster::options(point), point.replicas as usize)?;
+            remarks.push(format!("{}: {}", guarantee.name, Staleness::of(&outcome.history, sightings)));
+            eventual::judge(&outcome.history, sightings, guarantee.may_lose)
+        }
+    };
     if !outcome.verified {
         judgement.doubt("not every key could be read after the load");
     }
@@ -79,8 +89,7 @@ pub fn measure(
     {
         judgement.doubt(&format!("the replicas could not be compared: {error:#}"));
     }
-    let mut remarks: Vec<String> =
-        cluster.stop().err().map(|error| format!("{error:#}")).into_iter().collect();
+    remarks.extend(cluster.stop().err().map(|error| format!("{error:#}")));
     remarks.extend((!judgement.explanation.is_empty()).then(|| judgement.explanation.clone()));
     let used = match &edges[..] {
         // The counters of a killed replica began again.
@@ -204,7 +213,9 @@ fn load(
 fn judge_agreement(fleet: &mut Fleet, judgement: &mut Judgement) -> anyhow::Result<()> {
     let waited = Stopwatch::start();
     loop {
-        match verdict::agreement(&fleet.statuses()?) {
+        let statuses = fleet.statuses()?;
+        let agreement = verdict::convergence(&statuses).and_then(|()| verdict::agreement(&statuses));
+        match agreement {
             Some(Ok(())) => return Ok(()),
             Some(Err(difference)) => {
                 judgement.verdict = Verdict::Violated;

@@ -37,6 +37,7 @@ use crate::arrivals::Load;
 use crate::history::History;
 use crate::mix::Class;
 use crate::recorder::{Recorder, Window};
+use crate::sightings::{Contexts, Sightings};
 use crate::tape::Tape;
 use crate::values::{ValueSizes, Values, stream_seed};
 
@@ -76,6 +77,8 @@ pub struct DriverConfig {
     pub give_up: Duration,
     /// What may be done about a command without an answer.
     pub retry: Retry,
+    /// Whether writes say what was read, and reads find several values.
+    pub contexts: bool,
     /// Seed of everything drawn.
     pub seed: u64,
     /// Makes session ids differ between runs with the same seed.
@@ -231,7 +234,10 @@ impl Driver {
             turn: 0,
             vacancies: Vec::new(),
             outstanding: 0,
-            scribe: Scribe::new(Values::new(config.values.clone(), config.seed)),
+            scribe: Scribe::new(
+                Values::new(config.values.clone(), config.seed),
+                config.contexts.then(Contexts::default),
+            ),
             writes: Packer::default(),
             reads: Packer::default(),
             actions: Vec::new(),
@@ -391,6 +397,11 @@ impl Driver {
     /// What was measured so far.
     pub fn recorder(&mut self) -> &mut Recorder {
         &mut self.book.recorder
+    }
+
+    /// What was seen, where writes say what was read.
+    pub fn take_sightings(&mut self) -> Option<Sightings> {
+        self.scribe.contexts.take().map(Contexts::into_sightings)
     }
 
     /// What was measured, every operation, and what happened.

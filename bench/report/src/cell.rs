@@ -180,7 +180,7 @@ pub enum Verdict {
     Linearizable,
     /// All replicas applied the same.
     Agreement,
-    /// All replicas ended in the same state.
+    /// No update that was answered was lost, and all replicas ended in the same state.
     Converged,
     /// The judge's budget ran out.
     Unknown,

@@ -12,6 +12,7 @@ use qlab_kernel::client::{Answer, AnswerBody};
 use qlab_kernel::command::TAKEN;
 use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time, Votes};
 use qlab_machines::{Command, kv};
+use qlab_quorum::dynamo::envelope::{Reading, Update};
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
@@ -53,6 +54,8 @@ pub(crate) struct Client {
     process: u32,
     /// The value it last saw under each key, for comparisons that succeed now and then.
     seen: Vec<u64>,
+    /// What it was told that stands for what it last read under each key.
+    contexts: Vec<Bytes>,
 }
 
 #[derive(Debug)]
@@ -111,11 +114,18 @@ pub(crate) struct Service {
     pub(crate) compares: bool,
     /// Whether a session belongs to the replica that opened it.
     pub(crate) sessions_stay: bool,
+    /// Whether writes say what was read.
+    pub(crate) contexts: bool,
 }
 
 impl Service {
     pub(crate) const fn of<S: Subject>() -> Self {
-        Self { model: S::MODEL, compares: S::COMPARES, sessions_stay: S::SESSIONS_STAY }
+        Self {
+            model: S::MODEL,
+            compares: S::COMPARES && !S::CONTEXTS,
+            sessions_stay: S::SESSIONS_STAY,
+            contexts: S::CONTEXTS,
+        }
     }
 }
 
@@ -183,6 +193,7 @@ impl Client {
             home: NodeId(0),
             process: clientele.process(),
             seen: vec![ABSENT; clientele.keys as usize],
+            contexts: vec![Bytes::new(); clientele.keys as usize],
         }
     }
 
@@ -242,7 +253,7 @@ impl Client {
     fn begin(&mut self, now: Time, operation: Operation, clientele: &mut Clientele) -> Wish {
         let sequence = self.next;
         self.next = sequence.next();
-        let batch = self.batch(sequence, &operation);
+        let batch = self.batch(sequence, &operation, clientele.service);
         let reads = operation.function == qlab_checker::Function::Get;
         let request = if reads { Request::Read(batch) } else { Request::Write(batch) };
         if !reads && self.is_open && clientele.service.sessions_stay {
@@ -259,13 +270,15 @@ impl Client {
         self.attempt(clientele)
     }
 
-    fn batch(&self, sequence: Sequence, operation: &Operation) -> Batch {
+    fn batch(&self, sequence: Sequence, operation: &Operation, service: Service) -> Batch {
         let (key, value, expected) =
             (operation.key.to_le_bytes(), operation.value.to_le_bytes(), operation.expected.to_le_bytes());
         let (key, value) = (&key[..], &value[..]);
+        let update = || self.update(operation).encoded();
         let expected = (operation.expected != ABSENT).then_some(&expected[..]);
         let command = match operation.function {
             qlab_checker::Function::Get => Command::Get { key },
+            _ if service.contexts => Command::Put { key, value: &update() },
             qlab_checker::Function::Delete => Command::Delete { key },
             qlab_checker::Function::Cas => Command::CompareAndSet { key, expected, value },
             _ => Command::Put { key, value },
@@ -277,6 +290,13 @@ impl Client {
         builder.begin(self.session, sequence, sequence);
         builder.push_bytes(&bytes);
         builder.finish()
+    }
+
+    /// What it writes, with what it last read.
+    fn update(&self, operation: &Operation) -> Update {
+        let is_put = operation.function == qlab_checker::Function::Put;
+        let value = is_put.then(|| Bytes::copy_from_slice(&operation.value.to_le_bytes()));
+        Update { context: self.contexts[operation.key as usize].clone(), value }
     }
 
     fn attempt(&mut self, clientele: &mut Clientele) -> Wish {
@@ -434,6 +454,7 @@ impl Client {
         let asked = self.asked.take().expect("looked at it");
         if let Some(operation) = asked.operation {
             let read = match (status, value.try_into()) {
+                _ if clientele.service.contexts => self.read_siblings(operation.key, value),
                 (kv::ABSENT, _) => ABSENT,
                 (kv::FOUND, Ok(bytes)) => u64::from_le_bytes(bytes),
                 _ => FOREIGN,
@@ -442,6 +463,16 @@ impl Client {
             clientele.history.push(Operation { value: read, ..operation }.during(asked.invoked.0, now.0));
         }
         Wish::Think
+    }
+
+    /// Keeps what stands for what was read; one of the values stands for all in the history, which nobody judges.
+    fn read_siblings(&mut self, key: u64, bytes: &[u8]) -> u64 {
+        let Ok(Reading { context, values }) = Reading::decode(Bytes::copy_from_slice(bytes)) else {
+            return FOREIGN;
+        };
+        self.contexts[key as usize] = context;
+        let number = |value: &Bytes| value[..].try_into().map_or(FOREIGN, u64::from_le_bytes);
+        values.iter().map(number).max().unwrap_or(ABSENT)
     }
 
     fn note_seen(&mut self, key: u64, value: u64) {

@@ -9,6 +9,7 @@
 //! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
 //! | P1 … P8 | Paxos | [`paxos`] |
 //! | A1 … A6 | ABD | [`abd`] |
+//! | V1 … V7 | Dynamo | [`dynamo`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //! | B1 … B14 | PBFT | [`pbft`] |
 //!
@@ -18,6 +19,7 @@
 
 pub mod abd;
 pub mod common;
+pub mod dynamo;
 mod fresh_reads;
 pub mod g1_linearizability;
 pub mod g3_exactly_once;
@@ -103,6 +105,11 @@ pub trait Laws<P: Protocol> {
 
     /// A client asks this, for the first time or again.
     fn asked(&mut self, _request: &Request) {}
+
+    /// Everything has come right, and these replicas are there.
+    fn concluded(&mut self, _alive: &[(NodeId, &P)]) -> Verdict {
+        Ok(())
+    }
 }
 
 /// A system without laws of its own.

@@ -25,7 +25,7 @@ use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
 use crate::hostile::Hostile;
 use crate::laws::common::Common;
-use crate::laws::{Violation, broken, g1_linearizability};
+use crate::laws::{Laws as _, Violation, broken, g1_linearizability};
 use crate::marks::Marks;
 use crate::network::{Network, below, some_of};
 use crate::process::{Harvest, Running};
@@ -298,7 +298,14 @@ impl<'a, S: Subject> World<'a, S> {
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }
-        g1_linearizability::judge(&self.clientele.history, S::MODEL)
+        let alive: Vec<(NodeId, &S)> = self
+            .processes
+            .iter()
+            .filter(|who| !who.lost && !who.is_liar)
+            .filter_map(|who| Some((who.node, &who.running.as_ref()?.core)))
+            .collect();
+        self.laws.concluded(&alive)?;
+        if S::LINEARIZABLE { g1_linearizability::judge(&self.clientele.history, S::MODEL) } else { Ok(()) }
     }
 
     fn finish(mut self, verdict: Result<(), Violation>) -> Outcome {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use qlab_paxos::{MultiPaxos, Paxos, multi};
 use qlab_pbft::Pbft;
-use qlab_quorum::{Abd, Quorums, abd};
+use qlab_quorum::{Abd, Dynamo, Quorums, abd};
 use qlab_raft::Raft;
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Choice, Fault, Setup, Subject, Summary, attempt, campaign};
@@ -154,6 +154,28 @@ fn abd_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
 }
 
 #[test]
+fn dynamo_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
+    let summary = swarm::<Dynamo>(0..500);
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0, "{fault} never took effect");
+    }
+    let marks = [
+        "compacted its log",
+        "ended by its disk",
+        "ended within a commit",
+        "refused a damaged journal",
+        "requests asked again",
+        "requests refused",
+        "sessions expired",
+        "started from a journal",
+    ];
+    for mark in marks {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
+    assert!(summary.operations > 20_000, "hardly anything was served: {}", summary.operations);
+}
+
+#[test]
 fn abd_keeps_its_laws_with_quorums_of_unequal_size() {
     // Nobody is lost for good here: four of five must be there for a write.
     let faults = "loss,duplicate,replay,reorder,delay,partition,kill,power-loss,pause,disk-stall";
@@ -181,6 +203,7 @@ fn a_calm_world_serves_everybody() {
     calm::<MultiPaxos>();
     calm::<Paxos>();
     calm::<Abd>();
+    calm::<Dynamo>();
 }
 
 fn calm<S: Subject>() {
@@ -198,6 +221,7 @@ fn the_same_seed_is_the_same_world() {
     same_world::<Paxos>();
     same_world::<Pbft>();
     same_world::<Abd>();
+    same_world::<Dynamo>();
 }
 
 fn same_world<S: Subject>() {

@@ -59,6 +59,29 @@ impl<V> Siblings<V> {
         self.values.iter().map(|(_, value)| value)
     }
 
+    /// The same with their names, in the order of those.
+    pub fn dotted(&self) -> impl ExactSizeIterator<Item = (Dot, &V)> {
+        self.values.iter().map(|(dot, value)| (*dot, value))
+    }
+
+    /// Whether a write is known, be its value current or replaced.
+    #[must_use]
+    pub fn knows(&self, dot: Dot) -> bool {
+        covers(&self.context, dot)
+    }
+
+    /// Gives no write of `node` a number up to `count`: whoever forgets keys, and all that it knew of them, must not name two writes
+    /// alike. None of those numbers may belong to a value that is current anywhere and not held here.
+    pub fn skip(&mut self, node: NodeId, count: u64) {
+        self.context.raise(node, count);
+    }
+
+    /// Replaces every value but the one with this name, as if whoever wrote that had seen them all: for stores that resolve
+    /// conflicts by themselves.
+    pub fn keep_only(&mut self, dot: Dot) {
+        self.values.retain(|(held, _)| *held == dot);
+    }
+
     /// A write at `node` by someone who has seen `read`: it replaces all of that and nothing else.
     pub fn write(&mut self, node: NodeId, read: &VectorClock, value: V) -> Result<Dot, TooManySiblings> {
         let unread = self.values.iter().filter(|(dot, _)| !covers(read, *dot)).count();

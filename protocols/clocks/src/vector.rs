@@ -77,6 +77,15 @@ impl VectorClock {
         self.entries[at]
     }
 
+    /// Knows of `count` events of `process` at least.
+    pub fn raise(&mut self, process: NodeId, count: u64) {
+        let at = usize::from(process.0);
+        if count > self.get(process) {
+            self.entries.resize(self.entries.len().max(at + 1), 0);
+            self.entries[at] = count;
+        }
+    }
+
     /// Takes in everything that `other` knows. Allocates only if `other` is longer.
     pub fn merge(&mut self, other: &Self) {
         if self.entries.len() < other.entries.len() {
@@ -262,6 +271,15 @@ mod tests {
             let number = later.tick(NodeId(process));
             prop_assert_eq!(a.compare(&later), Order::Before);
             prop_assert_eq!(number, a.get(NodeId(process)) + 1);
+        }
+
+        #[test]
+        fn raising_knows_that_much_and_no_less(a in clocks(), process in 0_u16..80, count in 0_u64..6) {
+            let mut raised = a.clone();
+            raised.raise(NodeId(process), count);
+            prop_assert_eq!(raised.get(NodeId(process)), count.max(a.get(NodeId(process))));
+            prop_assert!(is_below(&a, &raised));
+            prop_assert!(raised.entries.last() != Some(&0));
         }
 
         #[test]

@@ -14,7 +14,7 @@ use qlab_journal::{
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
-use qlab_quorum::Abd;
+use qlab_quorum::{Abd, Dynamo};
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -66,6 +66,9 @@ fn start(path: &Path) -> anyhow::Result<()> {
                 serve::<Pbft>(&config, systems::pbft(&config.options, config.replicas.len(), keys)?).await
             }
             Abd::NAME => serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?).await,
+            Dynamo::NAME => {
+                serve::<Dynamo>(&config, systems::dynamo(&config.options, config.replicas.len())?).await
+            }
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
     })

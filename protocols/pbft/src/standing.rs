@@ -174,7 +174,8 @@ impl Pbft {
         if !self.standing.is_vouched(digest, self.quorum.weak()) {
             return;
         }
-        if let Some(request) = self.standing.opinions.get(digest).and_then(|opinion| opinion.request.clone()) {
+        if let Some(request) = self.standing.opinions.get(digest).and_then(|opinion| opinion.request.clone())
+        {
             self.backlog.add(now, request, &self.config);
         }
     }

@@ -39,7 +39,6 @@
 //! | [`config`] | quorums, times, limits |
 //! | [`message`], [`record`] | what is said, what is written |
 //! | `registers` | what a replica holds |
-//! | `sessions` | who writes here |
 //! | `requests` | what clients ask |
 //! | `coordinator` | the two phases of a write, the one or two of a read |
 //! | `operation` | an operation that somebody here waits for |
@@ -67,7 +66,6 @@ mod recovery;
 mod registers;
 mod replica;
 mod requests;
-mod sessions;
 pub mod tag;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -82,9 +80,9 @@ pub use tag::{Tag, Version};
 use crate::outbox::Outbox;
 use crate::quorums::Quorums;
 use crate::rewriting::Rewriting;
+use crate::sessions::OwnSessions;
 use operation::Operation;
 use registers::Registers;
-use sessions::OwnSessions;
 
 /// An ABD replica: holder of every register, and coordinator of what it is asked.
 #[derive(Clone, Debug)]

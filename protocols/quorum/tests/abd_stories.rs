@@ -1,127 +1,27 @@
 //! ABD, story by story: a cluster whose messages and disks do nothing until they are told to.
 
+mod stage;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_kernel::command::{ABSENT, DELETED, FOUND, STORED};
-use qlab_kernel::{
-    BatchBuilder, Command, Effects, Input, Lsn, NodeId, NodeSet, Outcome, Protocol, Refusal, Reply,
-    ReplyBody, Request, Seat, Sequence, SessionId, Ticket, Time,
-};
-use qlab_quorum::abd::{Config, Message, Record, Step};
+use qlab_kernel::{Command, Input, Lsn, NodeId, NodeSet, Outcome, Refusal, ReplyBody};
+use qlab_quorum::abd::{Config, Message, Step};
 use qlab_quorum::{Abd, Quorums};
 
-struct Replica {
-    core: Abd,
-    effects: Effects<Abd>,
-    /// What is durable, and what is not.
-    journal: Vec<(Lsn, Record)>,
-    unsynced: Vec<(Lsn, Record)>,
-    needed_from: Lsn,
-    sends: Vec<(NodeId, Lsn, Message)>,
-    replies: Vec<Reply>,
-    refusals: Vec<Refusal>,
+type Cluster = stage::Cluster<Abd>;
+
+trait Registers {
+    fn new(nodes: usize) -> Self;
+    fn write(&mut self, node: usize, session: u64, value: &[u8]);
+    fn value(&self, node: usize) -> Option<Bytes>;
 }
 
-struct Cluster {
-    config: Config,
-    replicas: Vec<Replica>,
-    /// Who is cut off.
-    cut: NodeSet,
-    now: Time,
-    answers: Vec<(SessionId, Sequence, ReplyBody)>,
-    /// Messages carried since the last count.
-    carried: usize,
-}
-
-impl Cluster {
+impl Registers for Cluster {
     fn new(nodes: usize) -> Self {
         Self::with(nodes, Config::default())
-    }
-
-    fn with(nodes: usize, config: Config) -> Self {
-        let replicas = (0..nodes).map(|node| Replica::start(node, nodes, &config, Vec::new())).collect();
-        let (cut, answers) = (NodeSet::EMPTY, Vec::new());
-        let mut cluster = Self { config, replicas, cut, now: Time(1), answers, carried: 0 };
-        // Everybody's life begins, durably.
-        (0..nodes).for_each(|node| cluster.step(node, Input::Timeout));
-        cluster.settle();
-        cluster
-    }
-
-    fn step(&mut self, node: usize, input: Input<Message>) {
-        let replica = &mut self.replicas[node];
-        replica.core.step(self.now, input, &mut replica.effects);
-        replica.flush(self.now);
-    }
-
-    fn request(&mut self, node: usize, request: Request) {
-        self.step(node, Input::Request { ticket: Ticket(1), request, proof: Bytes::new() });
-    }
-
-    /// Asks for a write or a read, and lets nothing else happen.
-    fn ask(&mut self, node: usize, session: u64, sequence: u64, command: &Command<'_>) {
-        let batch = batch(session, sequence, Some(command));
-        let is_read = matches!(command, Command::Get { .. });
-        self.request(node, if is_read { Request::Read(batch) } else { Request::Write(batch) });
-    }
-
-    fn open(&mut self, node: usize, session: u64) {
-        self.request(node, Request::Write(batch(session, 0, None)));
-    }
-
-    fn sync(&mut self, node: usize) {
-        let replica = &mut self.replicas[node];
-        let Some((last, _)) = replica.unsynced.last().cloned() else { return };
-        replica.journal.append(&mut replica.unsynced);
-        self.step(node, Input::Durable(last));
-    }
-
-    /// Carries every message that may leave and that nobody is cut off from; whether there was any.
-    fn carry(&mut self) -> bool {
-        let mut carried = false;
-        for from in 0..self.replicas.len() {
-            let durable = self.replicas[from].durable();
-            let (ready, held): (Vec<_>, Vec<_>) =
-                self.replicas[from].sends.drain(..).partition(|(_, after, _)| *after <= durable);
-            self.replicas[from].sends = held;
-            for (to, _, message) in ready {
-                if self.cut.contains(to) || self.cut.contains(NodeId(from as u16)) {
-                    continue;
-                }
-                carried = true;
-                self.carried += 1;
-                self.step(usize::from(to.0), Input::Message { from: NodeId(from as u16), message });
-            }
-        }
-        carried
-    }
-
-    /// Everything that can happen without time does.
-    fn settle(&mut self) {
-        loop {
-            let carried = self.carry();
-            let unsynced = (0..self.replicas.len()).any(|node| !self.replicas[node].unsynced.is_empty());
-            (0..self.replicas.len()).for_each(|node| self.sync(node));
-            if !carried && !unsynced {
-                break;
-            }
-        }
-        self.collect();
-    }
-
-    fn collect(&mut self) {
-        for replica in &mut self.replicas {
-            let durable = replica.durable();
-            let ready = replica.replies.extract_if(.., |reply| reply.after <= durable);
-            self.answers.extend(ready.map(|reply| (reply.session, reply.sequence, reply.body)));
-        }
-    }
-
-    fn answer(&mut self) -> Option<ReplyBody> {
-        self.collect();
-        self.answers.pop().map(|(_, _, body)| body)
     }
 
     /// Opens a session and writes in it, undisturbed.
@@ -134,65 +34,9 @@ impl Cluster {
         self.answers.clear();
     }
 
-    fn crash(&mut self, node: usize) {
-        let journal = std::mem::take(&mut self.replicas[node].journal);
-        self.replicas[node] = Replica::start(node, self.replicas.len(), &self.config, journal);
-        self.replicas[node].flush(self.now);
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
-        for node in 0..self.replicas.len() {
-            if self.replicas[node].core.deadline().is_some_and(|deadline| deadline <= self.now) {
-                self.step(node, Input::Timeout);
-            }
-        }
-    }
-
     fn value(&self, node: usize) -> Option<Bytes> {
         self.replicas[node].core.version(b"key").value
     }
-
-    fn counter(&self, node: usize, name: &str) -> u64 {
-        let counters = self.replicas[node].core.counters();
-        counters.iter().find(|(known, _)| *known == name).expect("it is counted").1
-    }
-}
-
-impl Replica {
-    fn start(node: usize, nodes: usize, config: &Config, journal: Vec<(Lsn, Record)>) -> Self {
-        let seat = Seat { me: NodeId(node as u16), members: NodeSet::first(nodes), seed: 1 };
-        let mut effects = Effects::new(journal.last().map_or(Lsn::ZERO, |(lsn, _)| *lsn));
-        let core = Abd::recover(seat, config, Time(1), journal.clone().into_iter(), &mut effects);
-        let (unsynced, sends, replies, refusals) = Default::default();
-        Self { core, effects, journal, unsynced, needed_from: Lsn::ZERO, sends, replies, refusals }
-    }
-
-    fn durable(&self) -> Lsn {
-        self.journal.last().map_or(Lsn::ZERO, |(lsn, _)| *lsn)
-    }
-
-    fn flush(&mut self, now: Time) {
-        self.core.flush(now, &mut self.effects);
-        self.core.check();
-        self.unsynced.extend(self.effects.records().map(|(lsn, record)| (lsn, record.clone())));
-        self.needed_from = self.effects.needed_from();
-        self.sends.extend(self.effects.take_sends().map(|out| (out.to, out.after, out.message)));
-        self.replies.extend(self.effects.take_replies());
-        self.refusals.extend(self.effects.take_refusals().map(|refused| refused.refusal));
-        self.effects.clear();
-    }
-}
-
-fn batch(session: u64, sequence: u64, command: Option<&Command<'_>>) -> qlab_kernel::Batch {
-    let mut builder = BatchBuilder::new();
-    builder.begin(SessionId(session), Sequence(sequence), Sequence(sequence));
-    if let Some(command) = command {
-        let mut bytes = Vec::new();
-        command.encode(&mut bytes);
-        builder.push_bytes(&bytes);
-    }
-    builder.finish()
 }
 
 const GET: Command<'_> = Command::Get { key: b"key" };

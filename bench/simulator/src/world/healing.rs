@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qlab_kernel::Time;
+use qlab_kernel::{NodeId, Time};
 
 use super::{Happening, World};
 use crate::laws::{Violation, broken};
@@ -49,7 +49,15 @@ impl<S: Subject> World<'_, S> {
     fn is_right(&self) -> bool {
         let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
         let first = chains.next().flatten();
-        first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
+        let is_level = first.is_some() && chains.all(|chain| chain == first);
+        is_level && self.is_everything_answered() && S::has_settled(&self.cores())
+    }
+
+    /// The replicas that are there, and honest.
+    pub(super) fn cores(&self) -> Vec<(NodeId, &S)> {
+        self.alive()
+            .filter_map(|(process, running)| Some((self.processes[process].node, &running?.core)))
+            .collect()
     }
 
     pub(super) fn is_everything_answered(&self) -> bool {

@@ -7,10 +7,10 @@ use qlab_kernel::{Effects, Lsn, Seat, mutant};
 
 use super::record::Record;
 use super::registers::Registers;
-use super::sessions::OwnSessions;
 use super::{Abd, Config, Counts};
 use crate::outbox::Outbox;
 use crate::rewriting::Rewriting;
+use crate::sessions::OwnSessions;
 
 /// The life of sessions that were found: any before this one.
 const PAST: u32 = 0;

@@ -9,7 +9,7 @@ use qlab_kernel::{
 use super::Abd;
 use super::operation::Wish;
 use super::record::Record;
-use super::sessions::Opening;
+use crate::sessions::Opening;
 
 impl Abd {
     pub(super) fn on_request(
