@@ -39,6 +39,12 @@ Faults, as KIND@START/DURATION with commas between, times from the beginning of 
   slow-disk (-leader), slow-disk-follower          every commit of its journal takes 50 ms longer
   loss                                             5 % of the datagrams that replicas send vanish
   delay                                            every datagram that replicas send takes 10 ms longer
+Of pbft alone, and one in a cell:
+  silent-leader                                    the primary proposes nothing
+  slow-leader                                      it takes up each request as late as the others' patience allows
+  equivocating-leader                              it proposes different things to different replicas, and votes for everything
+  censoring-leader                                 it never hears of one session's requests
+  forging-leader                                   it signs badly for some, and spoils what clients prove
 
 Examples:
   qlab run
@@ -78,6 +84,12 @@ pub enum Verb {
     /// Be a replica: the laboratory starts these itself.
     #[command(hide = true)]
     Replica {
+        /// The replica's configuration.
+        config: PathBuf,
+    },
+    /// Be a replica that lies when it is told to: the laboratory starts these itself, in cells with such faults only.
+    #[command(hide = true)]
+    ByzantineReplica {
         /// The replica's configuration.
         config: PathBuf,
     },
@@ -352,6 +364,8 @@ mod tests {
             ("--faults loss@2s --replicas 1", "at least 2 replicas"),
             ("--faults kill-leader@2s --durability memory", "it could not come back"),
             ("quick --faults loss@2s", "no meaning for unreplicated"),
+            ("--faults slow-leader@2s", "cannot make a replica lie whose system believes it"),
+            ("--system pbft --faults slow-leader@2s,loss@4s", "whoever lied counts as faulty for good"),
         ] {
             let error = refusal(&format!("qlab run {flags}"));
             assert!(error.contains(reason), "{flags}: {error}");

@@ -40,6 +40,7 @@ impl Cluster {
             durability: durability.into(),
             seed,
             emulated_link: point.faults.needs_links(),
+            byzantine: point.faults.lies(),
         };
         Ok(Self::Ours(Box::new(Fleet::start(spec)?)))
     }

@@ -83,6 +83,10 @@ impl Trace {
             node: strike.node.and_then(|node| u32::try_from(node).ok()),
             at_ns: strike.at_ns.map(since_start),
             until_ns: strike.until_ns.map(since_start),
+            answered: strike
+                .at_ns
+                .zip(strike.until_ns)
+                .map(|(at_ns, until_ns)| self.answers(at_ns, until_ns).len() as u64),
             unavailable_ns: span.map(|(at_ns, until_ns)| self.longest_silence_ns(at_ns, until_ns)),
             degraded_ns: span.zip(usual).map(|(span, usual)| self.degraded_ns(span, usual)),
             recovered_ns: span.zip(usual).and_then(|(span, usual)| self.recovered_ns(span, usual)),
@@ -99,10 +103,14 @@ impl Trace {
 
     /// The longest time between two moments in which nothing was answered.
     fn longest_silence_ns(&self, at_ns: u64, until_ns: u64) -> u64 {
-        let index = |ns: u64| self.answers_ns.partition_point(|answer_ns| *answer_ns < ns);
-        let answers = self.answers_ns[index(at_ns)..index(until_ns)].iter().copied();
-        let ends = answers.chain([until_ns]);
+        let ends = self.answers(at_ns, until_ns).iter().copied().chain([until_ns]);
         ends.scan(at_ns, |before_ns, ns| Some(ns - std::mem::replace(before_ns, ns))).max().unwrap_or(0)
+    }
+
+    /// The moments of answers from one moment to before another.
+    fn answers(&self, from_ns: u64, to_ns: u64) -> &[u64] {
+        let index = |ns: u64| self.answers_ns.partition_point(|answer_ns| *answer_ns < ns);
+        &self.answers_ns[index(from_ns)..index(to_ns)]
     }
 
     fn degraded_ns(&self, span: (u64, u64), usual: f64) -> u64 {
@@ -212,6 +220,14 @@ mod tests {
             (effects[1].node, effects[1].at_ns, effects[1].until_ns),
             (Some(2), Some(700 * MS), Some(710 * MS))
         );
+    }
+
+    #[test]
+    fn what_is_answered_while_a_fault_lasts_is_counted() {
+        // It lasts for a tenth of a slice.
+        let effects = trace(&[100, 100, 60, 100]).effects(&strikes(&[Some(100), Some(200), None]));
+        let answered: Vec<_> = effects.iter().map(|effect| effect.answered).collect();
+        assert_eq!(answered, [Some(10), Some(6), None]);
     }
 
     #[test]

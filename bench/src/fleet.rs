@@ -23,6 +23,7 @@ use qlab_transport::{Identity, ReplicaEntry, Roster};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::configurations::configurations;
+use crate::byzantine::{self, Lie};
 use crate::clock::Stopwatch;
 
 /// The place of the one client in the list of those who may ask.
@@ -39,7 +40,7 @@ const LOG_LINES_SHOWN: usize = 5;
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct FleetSpec {
-    /// The program that knows the verb `replica`: this one.
+    /// The program that knows the verbs `replica` and `byzantine-replica`: this one.
     pub program: PathBuf,
     /// An empty or missing folder for journals, keys and logs.
     pub dir: PathBuf,
@@ -55,6 +56,8 @@ pub struct FleetSpec {
     pub seed: u64,
     /// Whether links can be disturbed.
     pub emulated_link: bool,
+    /// Whether replicas can be made to lie.
+    pub byzantine: bool,
 }
 
 /// A running cluster. Dropping it kills what still runs.
@@ -173,6 +176,16 @@ impl Fleet {
     /// Tells a replica something.
     pub fn order(&mut self, node: usize, order: &Order) -> anyhow::Result<()> {
         let line = serde_json::to_string(order).context("orders are plain data")?;
+        self.write(node, &line)
+    }
+
+    /// Makes a replica lie from now on, or no more. Needs [`FleetSpec::byzantine`].
+    pub fn lie(&mut self, node: usize, lie: Option<Lie>) -> anyhow::Result<()> {
+        anyhow::ensure!(self.spec.byzantine, "these replicas were started as correct ones");
+        self.write(node, &byzantine::order(lie))
+    }
+
+    fn write(&mut self, node: usize, line: &str) -> anyhow::Result<()> {
         let written = writeln!(self.replicas[node].orders, "{line}");
         written.map_err(|_| self.obituary(node))
     }
@@ -268,7 +281,7 @@ impl Fleet {
         fs::write(&path, serde_json::to_string_pretty(config)?)?;
         let log = File::options().create(true).append(true).open(self.log(node))?;
         let mut child = Command::new(&self.spec.program)
-            .arg("replica")
+            .arg(if self.spec.byzantine { "byzantine-replica" } else { "replica" })
             .arg(&path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -9,6 +9,7 @@
 //! | [`machine`], [`code`] | what a result must say about where and of what it was made |
 //! | [`runner`] | a plan carried out, slot by slot |
 //! | [`measure`], [`row`], [`validity`] | one measurement, the row it becomes, and whether it is one |
+//! | [`byzantine`] | replicas that lie when they are told to |
 //! | [`nemesis`], [`effects`] | faults while it is measured, and what clients noticed of them |
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
 //! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
@@ -21,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod byzantine;
 pub mod check;
 pub mod cli;
 pub mod clock;

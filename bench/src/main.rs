@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Parser;
 use laboratory::{
-    check,
+    byzantine, check,
     cli::{BookArgs, CheckArgs, Cli, DoctorArgs, InspectArgs, JournalVerb, ResultsVerb, RunArgs, Verb},
     doctor, inspect,
     interrupt::Interrupt,
@@ -61,7 +61,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         None => run(&RunArgs { out: "results".into(), ..RunArgs::default() }),
         Some(Verb::Run(args)) => run(&args),
-        Some(Verb::Replica { config }) => replica(&config),
+        Some(Verb::Replica { config }) => replica(|| qlab_node::process::run(&config)),
+        Some(Verb::ByzantineReplica { config }) => replica(|| byzantine::run(&config)),
         Some(Verb::Leashed { command }) => leashed(&command),
         Some(Verb::Doctor(args)) => examine(&args),
         Some(Verb::Book(args)) => derive_book(&args),
@@ -112,10 +113,10 @@ fn verdict_code(summary: &Summary) -> ExitCode {
     }
 }
 
-fn replica(config: &Path) -> anyhow::Result<ExitCode> {
+fn replica(run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("QLAB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
-    qlab_node::process::run(config)?;
+    run()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -85,7 +85,7 @@ pub fn measure(
         judgement.doubt("not every key could be read after the load");
     }
     if let Some(fleet) = ours(&mut cluster)
-        && let Err(error) = judge_agreement(fleet, &mut judgement)
+        && let Err(error) = judge_agreement(fleet, &nemesis.liars(), &mut judgement)
     {
         judgement.doubt(&format!("the replicas could not be compared: {error:#}"));
     }
@@ -209,11 +209,12 @@ fn load(
     })
 }
 
-/// Waits until all replicas have applied the same index, then compares what they applied.
-fn judge_agreement(fleet: &mut Fleet, judgement: &mut Judgement) -> anyhow::Result<()> {
+/// Waits until all replicas have applied the same index, then compares what they applied. Nothing is expected of liars.
+fn judge_agreement(fleet: &mut Fleet, liars: &[usize], judgement: &mut Judgement) -> anyhow::Result<()> {
     let waited = Stopwatch::start();
     loop {
-        let statuses = fleet.statuses()?;
+        let mut statuses = fleet.statuses()?;
+        statuses.retain(|status| !liars.contains(&usize::from(status.node)));
         let agreement = verdict::convergence(&statuses).and_then(|()| verdict::agreement(&statuses));
         match agreement {
             Some(Ok(())) => return Ok(()),

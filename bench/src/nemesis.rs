@@ -101,6 +101,12 @@ impl Nemesis {
         Ok(())
     }
 
+    /// Who has lied, and is not to be asked what it holds.
+    pub fn liars(&self) -> Vec<usize> {
+        let lied = self.strikes.iter().filter(|strike| matches!(strike.fault.kind, Kind::Lie(_)));
+        lied.filter_map(|strike| strike.node).collect()
+    }
+
     /// What became of the faults, in the order of their times.
     pub fn into_strikes(self) -> Vec<Strike> {
         self.strikes
@@ -204,6 +210,7 @@ fn strike(kind: Kind, node: Option<usize>, fleet: &mut Fleet) -> anyhow::Result<
         Kind::SlowDisk(_) => fleet.order(struck(node), &Order::SyncDelay { ms: SLOW_DISK_MS }),
         Kind::Loss => disturb_links(fleet, 0, LOSS),
         Kind::Delay => disturb_links(fleet, DELAY_MS, 0.0),
+        Kind::Lie(lie) => fleet.lie(struck(node), Some(lie)),
     }
 }
 
@@ -214,6 +221,7 @@ fn undo(kind: Kind, node: Option<usize>, fleet: &mut Fleet) -> anyhow::Result<()
         Kind::Partition(_) => fleet.order(struck(node), &Order::Partition { from: Vec::new() }),
         Kind::SlowDisk(_) => fleet.order(struck(node), &Order::SyncDelay { ms: 0 }),
         Kind::Loss | Kind::Delay => disturb_links(fleet, 0, 0.0),
+        Kind::Lie(_) => fleet.lie(struck(node), None),
     }
 }
 

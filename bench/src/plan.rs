@@ -28,12 +28,13 @@ pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("quick", include_str!("../plans/quick.toml")),
     ("floor", include_str!("../plans/floor.toml")),
     ("consensus", include_str!("../plans/consensus.toml")),
     ("ablation", include_str!("../plans/ablation.toml")),
     ("faults", include_str!("../plans/faults.toml")),
+    ("byzantine", include_str!("../plans/byzantine.toml")),
 ];
 
 /// An experiment, checked and expanded.

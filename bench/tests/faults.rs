@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use laboratory::byzantine::Lie;
 use laboratory::cluster::Cluster;
 use laboratory::fleet::{Fleet, FleetSpec};
 use laboratory::interrupt::Interrupt;
 use laboratory::measure::{WATCH_INTERVAL, drive};
 use laboratory::verdict;
 use qlab_loadgen::arrivals::{Load, Spacing};
+use qlab_loadgen::clock::monotonic_ns;
 use qlab_loadgen::mix::Mix;
 use qlab_loadgen::run::{Outcome, Spec};
 use qlab_loadgen::values::ValueSizes;
-use qlab_node::control::Order;
+use qlab_node::control::{Order, Status};
 use qlab_report::Verdict;
 
 const CONNECTIONS: usize = 4;
@@ -22,8 +24,12 @@ type System = (&'static str, u16, &'static str);
 const RAFT: System = ("raft", 3, "snapshot_log_bytes = 300000");
 const PBFT: System = ("pbft", 4, "checkpoint_bytes = 300000");
 
-fn fleet((system, replicas, options): System, dir: PathBuf, durability: &str) -> Fleet {
-    let spec = FleetSpec {
+fn fleet(system: System, dir: PathBuf, durability: &str) -> Fleet {
+    Fleet::start(cluster_of(system, dir, durability)).unwrap()
+}
+
+fn cluster_of((system, replicas, options): System, dir: PathBuf, durability: &str) -> FleetSpec {
+    FleetSpec {
         program: env!("CARGO_BIN_EXE_qlab").into(),
         dir,
         system: system.into(),
@@ -32,8 +38,8 @@ fn fleet((system, replicas, options): System, dir: PathBuf, durability: &str) ->
         durability: durability.into(),
         seed: 11,
         emulated_link: true,
-    };
-    Fleet::start(spec).unwrap()
+        byzantine: false,
+    }
 }
 
 fn spec(measure: Duration) -> Spec {
@@ -54,9 +60,9 @@ fn spec(measure: Duration) -> Spec {
 }
 
 /// Runs a load during which `disturb` is called some twenty times a second with the number of the call.
-fn under_load(cluster: &mut Cluster, measure: Duration, mut disturb: impl FnMut(&mut Fleet, u32)) -> Outcome {
+fn under_load(cluster: &mut Cluster, spec: &Spec, mut disturb: impl FnMut(&mut Fleet, u32)) -> Outcome {
     let mut calls = 0;
-    drive(cluster, CONNECTIONS, &spec(measure), &Interrupt::default(), |cluster, moment| {
+    drive(cluster, CONNECTIONS, spec, &Interrupt::default(), |cluster, moment| {
         let Cluster::Ours(fleet) = cluster else { unreachable!("only ours are disturbed") };
         if moment.is_none() {
             calls += 1;
@@ -68,12 +74,19 @@ fn under_load(cluster: &mut Cluster, measure: Duration, mut disturb: impl FnMut(
 }
 
 fn expect_right(cluster: &mut Cluster, outcome: &Outcome) {
+    expect_right_but(None, cluster, outcome);
+}
+
+/// Nothing is expected of the liar.
+fn expect_right_but(liar: Option<usize>, cluster: &mut Cluster, outcome: &Outcome) {
     assert!(outcome.verified, "not every key could be read after the load: {:?}", outcome.counters);
     let judgement = verdict::judge(&outcome.history, qlab_checker::Model::Kv);
     assert_eq!(judgement.verdict, Verdict::Linearizable, "{}", judgement.explanation);
     let Cluster::Ours(fleet) = cluster else { unreachable!("only ours") };
     for _ in 0..200 {
-        if let Some(agreed) = verdict::agreement(&fleet.statuses().unwrap()) {
+        let mut statuses = fleet.statuses().unwrap();
+        statuses.retain(|status| Some(usize::from(status.node)) != liar);
+        if let Some(agreed) = verdict::agreement(&statuses) {
             return agreed.unwrap();
         }
         std::thread::park_timeout(Duration::from_millis(50));
@@ -86,11 +99,16 @@ fn a_leader_killed_and_a_follower_paused_under_load_lose_nothing() {
     kill_leader_and_pause_follower(RAFT);
 }
 
+#[test]
+fn a_primary_killed_and_a_backup_paused_under_load_lose_nothing() {
+    kill_leader_and_pause_follower(PBFT);
+}
+
 fn kill_leader_and_pause_follower(system: System) {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "fdatasync")));
     let (mut killed, mut paused) = (None, None);
-    let outcome = under_load(&mut cluster, Duration::from_secs(6), |fleet, call| match call {
+    let outcome = under_load(&mut cluster, &spec(Duration::from_secs(6)), |fleet, call| match call {
         20 => {
             let leader = fleet.leader().unwrap().expect("a leader serves the load");
             fleet.kill(leader).unwrap();
@@ -126,7 +144,7 @@ fn pause_leader(system: System) {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "memory")));
     let mut paused = None;
-    let outcome = under_load(&mut cluster, Duration::from_secs(4), |fleet, call| match call {
+    let outcome = under_load(&mut cluster, &spec(Duration::from_secs(4)), |fleet, call| match call {
         15 => {
             let leader = fleet.leader().unwrap().expect("a leader serves the load");
             fleet.pause(leader).unwrap();
@@ -153,7 +171,7 @@ fn all_replicas_of_pbft_killed_at_once_come_back_with_everything_acknowledged() 
 fn kill_everyone(system: System) {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "fdatasync")));
-    let outcome = under_load(&mut cluster, Duration::from_secs(4), |fleet, call| {
+    let outcome = under_load(&mut cluster, &spec(Duration::from_secs(4)), |fleet, call| {
         if call == 20 {
             (0..fleet.replicas()).for_each(|node| fleet.kill(node).unwrap());
             (0..fleet.replicas()).for_each(|node| fleet.begin_restart(node).unwrap());
@@ -173,7 +191,7 @@ fn disturb(system: System) {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "fdatasync")));
     let mut cut_off = None;
-    let outcome = under_load(&mut cluster, Duration::from_secs(5), |fleet, call| match call {
+    let outcome = under_load(&mut cluster, &spec(Duration::from_secs(5)), |fleet, call| match call {
         15 => {
             let leader = fleet.leader().unwrap().expect("a leader serves the load");
             let others = (0..fleet.replicas())
@@ -193,6 +211,102 @@ fn disturb(system: System) {
     assert!(cut_off.is_some(), "the load ended before the leader was cut off");
     expect_right(&mut cluster, &outcome);
     cluster.stop().unwrap();
+}
+
+#[test]
+fn a_primary_that_proposes_nothing_is_replaced() {
+    let told = lie(Lie::Silent, Load::Open { rate_per_s: 1_000.0, spacing: Spacing::Poisson });
+    assert_ne!(told.leader, Some(told.liar), "it leads for ever");
+}
+
+#[test]
+fn a_primary_that_is_deaf_to_a_session_is_replaced() {
+    let told = lie(Lie::Censoring, Load::Open { rate_per_s: 1_000.0, spacing: Spacing::Poisson });
+    assert_ne!(told.leader, Some(told.liar), "it leads for ever");
+}
+
+#[test]
+fn a_primary_that_proposes_two_things_makes_nobody_disagree() {
+    lie(Lie::Equivocating, Load::Open { rate_per_s: 1_000.0, spacing: Spacing::Poisson });
+}
+
+#[test]
+fn a_primary_that_forges_is_noticed_and_harms_nobody() {
+    let told = lie(Lie::Forging, Load::Open { rate_per_s: 1_000.0, spacing: Spacing::Poisson });
+    assert!(told.misbehaved > 0, "nobody noticed");
+}
+
+/// Whatever it does, each of N requests is answered once its client's and then the backups' patience is over, and what is asked
+/// then is agreed on: N / (client's timeout + view timeout + agreement) requests per second is the least.
+#[test]
+fn a_primary_that_is_as_slow_as_it_may_be_does_not_go_below_the_floor() {
+    const OUTSTANDING: u32 = 64;
+    let told = lie(Lie::Slow, Load::Closed { outstanding: OUTSTANDING });
+    let agreement = Duration::from_millis(500);
+    let answer_time_max = spec(Duration::ZERO).timeout + Duration::from_millis(500) + agreement;
+    let floor_per_s = f64::from(OUTSTANDING) / answer_time_max.as_secs_f64();
+    assert!(told.answered_per_s >= floor_per_s, "{} of {floor_per_s}", told.answered_per_s);
+    assert!(told.silence > Duration::from_millis(300), "it was not slow: {:?}", told.silence);
+}
+
+/// What came of a lie.
+#[derive(Debug)]
+struct Lied {
+    liar: usize,
+    /// Who leads in the end, as the others say.
+    leader: Option<usize>,
+    /// How often the others found somebody break the rules.
+    misbehaved: u64,
+    answered_per_s: f64,
+    /// The longest time without an answer.
+    silence: Duration,
+}
+
+/// The primary lies from the first second to the end.
+fn lie(lie: Lie, load: Load) -> Lied {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = FleetSpec { byzantine: true, ..cluster_of(PBFT, dir.path().join("fleet"), "fdatasync") };
+    let mut cluster = Cluster::Ours(Box::new(Fleet::start(fleet).unwrap()));
+    let mut struck = None;
+    let spec = Spec { load, ..spec(Duration::from_secs(4)) };
+    let outcome = under_load(&mut cluster, &spec, |fleet, call| {
+        if call >= 15
+            && struck.is_none()
+            && let Some(leader) = fleet.leader().unwrap()
+        {
+            fleet.lie(leader, Some(lie)).unwrap();
+            struck = Some((leader, monotonic_ns()));
+        }
+    });
+    let (liar, at_ns) = struck.expect("somebody leads");
+    expect_right_but(Some(liar), &mut cluster, &outcome);
+    let Cluster::Ours(fleet) = &mut cluster else { unreachable!("only ours") };
+    let others: Vec<Status> =
+        fleet.statuses().unwrap().into_iter().filter(|status| usize::from(status.node) != liar).collect();
+    cluster.stop().unwrap();
+    let window = outcome.recorder.window();
+    let mut moments: Vec<u64> = outcome.history.iter().map(|operation| operation.completed_ns).collect();
+    moments.retain(|ns| *ns > at_ns && window.contains(*ns));
+    moments.sort_unstable();
+    let silences = moments.windows(2).map(|pair| pair[1] - pair[0]);
+    let last = &outcome.recorder.slices()[30..];
+    assert!(last.iter().any(|slice| slice.completed > 0), "{lie:?}: nothing is answered any more");
+    Lied {
+        liar,
+        leader: others[0].leader.map(usize::from),
+        misbehaved: others.iter().map(|status| status.misbehaved).sum(),
+        answered_per_s: moments.len() as f64 * 1e9 / (window.end_ns - at_ns) as f64,
+        silence: Duration::from_nanos(silences.max().unwrap_or(0)),
+    }
+}
+
+#[test]
+fn a_replica_that_is_not_to_lie_cannot_be_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fleet = fleet(PBFT, dir.path().join("fleet"), "memory");
+    let refusal = fleet.lie(0, Some(Lie::Silent)).unwrap_err().to_string();
+    assert!(refusal.contains("correct ones"), "{refusal}");
+    fleet.stop().unwrap();
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct FaultEffect {
     pub at_ns: Option<u64>,
     /// When it was over; for a killed replica, when it served again.
     pub until_ns: Option<u64>,
+    /// Operations answered from the strike until it was over; `None` in files of earlier versions, too.
+    #[serde(default)]
+    pub answered: Option<u64>,
     /// The longest time without an answer between the strike and the next fault or the end of the window.
     pub unavailable_ns: Option<u64>,
     /// Time in slices of that span with less than half the throughput before the first fault.
@@ -58,6 +61,9 @@ pub struct FaultRow {
     pub degraded_ns: Option<u64>,
     /// [`FaultEffect::recovered_ns`].
     pub recovered_ns: Option<u64>,
+    /// [`FaultEffect::answered`].
+    #[serde(default)]
+    pub answered: Option<u64>,
 }
 
 impl FaultRow {
@@ -77,6 +83,7 @@ impl FaultRow {
             unavailable_ns: effect.unavailable_ns,
             degraded_ns: effect.degraded_ns,
             recovered_ns: effect.recovered_ns,
+            answered: effect.answered,
         };
         (1..).zip(&cell.faults).map(row).collect()
     }
@@ -99,6 +106,7 @@ impl FaultRow {
             node: self.node,
             at_ns: self.at_ns,
             until_ns: self.until_ns,
+            answered: self.answered,
             unavailable_ns: self.unavailable_ns,
             degraded_ns: self.degraded_ns,
             recovered_ns: self.recovered_ns,
@@ -130,7 +138,7 @@ mod tests {
     fn faults_survive_csv_and_find_their_cells() {
         let missed = FaultEffect { node: None, at_ns: None, until_ns: None, recovered_ns: None, ..fault() };
         let mut first = cell();
-        first.faults = vec![fault(), missed];
+        first.faults = vec![FaultEffect { answered: Some(7), ..fault() }, missed];
         let mut csv = csv::Writer::from_writer(Vec::new());
         FaultRow::of(&first).iter().for_each(|row| csv.serialize(row).unwrap());
         let rows = read_faults(&csv.into_inner().unwrap()[..]).unwrap();
@@ -138,5 +146,13 @@ mod tests {
         attach(&mut cells, rows);
         assert!(cells[0].faults.is_empty());
         assert_eq!(cells[1], first);
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read() {
+        let older = "system,cell,round,repeat,fault,kind,due_ns,node,at_ns,until_ns,unavailable_ns,degraded_ns,recovered_ns\n\
+                     raft,cell,1,1,1,kill-leader,400000000,1,402000000,750000000,231000000,200000000,298000000\n";
+        let rows = read_faults(older.as_bytes()).unwrap();
+        assert_eq!(rows.into_iter().map(FaultRow::into_effect).collect::<Vec<_>>(), [fault()]);
     }
 }

@@ -80,6 +80,7 @@ pub(crate) fn fault() -> FaultEffect {
         node: Some(1),
         at_ns: Some(402_000_000),
         until_ns: Some(750_000_000),
+        answered: None,
         unavailable_ns: Some(231_000_000),
         degraded_ns: Some(200_000_000),
         recovered_ns: Some(298_000_000),

@@ -300,9 +300,10 @@ impl<P: Protocol> Running<P> {
                 }
                 other => other?,
             }
-            self.uncommitted = true;
             harvest.records.push((lsn, record.clone()));
         }
+        // What nobody waits for reaches the disk with what somebody does.
+        self.uncommitted |= self.effects.awaited() > self.journal.durable();
         self.journal.release_below(self.effects.needed_from());
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::duration::{parse_duration, written};
+use crate::byzantine::Lie;
 
 /// How long a fault lasts unless it says so.
 const DURATION_DEFAULT: Duration = Duration::from_secs(1);
@@ -31,6 +32,9 @@ pub enum Kind {
     Loss,
     /// Datagrams that any replica sends take longer, those to clients among them.
     Delay,
+    /// The replica that leads lies, wherever it comes to stand. What it said does not end with the fault: it counts as faulty for
+    /// good.
+    Lie(Lie),
 }
 
 /// Whom a fault strikes, as of that moment.
@@ -44,7 +48,7 @@ pub enum Role {
 
 impl Kind {
     /// Every name. A kind is written by its first one.
-    pub const NAMES: [(&'static str, Self); 12] = [
+    pub const NAMES: [(&'static str, Self); 17] = [
         ("kill-leader", Self::Kill(Role::Leader)),
         ("kill-follower", Self::Kill(Role::Follower)),
         ("pause-leader", Self::Pause(Role::Leader)),
@@ -57,6 +61,11 @@ impl Kind {
         ("slow-disk-follower", Self::SlowDisk(Role::Follower)),
         ("loss", Self::Loss),
         ("delay", Self::Delay),
+        ("silent-leader", Self::Lie(Lie::Silent)),
+        ("slow-leader", Self::Lie(Lie::Slow)),
+        ("equivocating-leader", Self::Lie(Lie::Equivocating)),
+        ("censoring-leader", Self::Lie(Lie::Censoring)),
+        ("forging-leader", Self::Lie(Lie::Forging)),
     ];
 
     /// The name in plans, files and tables.
@@ -69,6 +78,7 @@ impl Kind {
     pub fn role(self) -> Option<Role> {
         match self {
             Self::Kill(role) | Self::Pause(role) | Self::Partition(role) | Self::SlowDisk(role) => Some(role),
+            Self::Lie(_) => Some(Role::Leader),
             Self::Loss | Self::Delay => None,
         }
     }
@@ -149,6 +159,11 @@ impl Schedule {
     /// Whether a replica is killed: its counters begin again.
     pub fn kills(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Kill(_)))
+    }
+
+    /// Whether a replica lies.
+    pub fn lies(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Lie(_)))
     }
 
     /// Whether links must be emulated.
@@ -286,6 +301,21 @@ mod tests {
         let late = schedule.check_window(Duration::from_millis(1999)).unwrap_err();
         assert!(late.contains("loss@1s/1s lasts until 2s, but only 1999ms are measured"), "{late}");
         assert_eq!(Schedule::default().check_window(Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn every_lie_is_the_leaders() {
+        let lies = Kind::NAMES.iter().filter_map(|(name, kind)| match kind {
+            Kind::Lie(lie) => Some((*name, *lie)),
+            _ => None,
+        });
+        let lies: Vec<_> = lies.collect();
+        assert_eq!(lies.len(), Lie::ALL.len());
+        for (name, lie) in lies {
+            assert_eq!(name, format!("{}-leader", lie.name()));
+            let schedule: Schedule = format!("{name}@1s/2s").parse().unwrap();
+            assert!(schedule.lies() && !schedule.kills() && !schedule.needs_links());
+        }
     }
 
     fn any_schedule() -> impl Strategy<Value = Schedule> {

@@ -289,6 +289,12 @@ impl Point {
             _ if self.faults.is_empty() => return Ok(()),
             System::Etcd => "cannot disturb etcd, only the laboratory's own systems",
             System::Unreplicated => "have no meaning for unreplicated, which has no other replica",
+            system if self.faults.lies() && system != System::Pbft => {
+                "cannot make a replica lie whose system believes it: only those of pbft"
+            }
+            _ if self.faults.lies() && self.faults.faults().len() > 1 => {
+                "with a lie among them are one too many: whoever lied counts as faulty for good"
+            }
             _ if self.replicas < 2 => "need at least 2 replicas",
             _ if self.faults.kills() && self.durability == Durability::Memory => {
                 "cannot kill a replica with durability memory: it could not come back"

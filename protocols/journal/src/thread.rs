@@ -77,15 +77,17 @@ impl JournalThread {
         Ok(Self { counters, place: Place::Thread { shared, thread: Some(thread) } })
     }
 
-    /// Hands records over, in order, and lets go of those below `needed_from` (zero: of none). Waits only while a whole group
-    /// is pending. Panics unless the records follow those submitted before.
+    /// Hands records over, in order, and lets go of those below `needed_from` (zero: of none). Those up to `awaited` are committed
+    /// without delay; what follows may wait for company until the group is half full. Waits only while a whole group is pending.
+    /// Panics unless the records follow those submitted before.
     pub fn submit<'a, R: Wire + 'a>(
         &mut self,
         records: impl IntoIterator<Item = (Lsn, &'a R)>,
         needed_from: Lsn,
+        awaited: Lsn,
     ) -> Result<Pressure, JournalError> {
         match &mut self.place {
-            Place::Thread { shared, .. } => shared.submit(records, needed_from),
+            Place::Thread { shared, .. } => shared.submit(records, needed_from, awaited),
             Place::Memory { next, on_durable } => {
                 let before = *next;
                 for (lsn, _) in records {
@@ -155,6 +157,8 @@ struct Shared {
 
 struct Queue {
     group: Group,
+    /// Whether the group is to be committed now: somebody waits for it, or for room.
+    is_due: bool,
     phase: Phase,
 }
 
@@ -180,7 +184,7 @@ impl Queue {
 
 impl Shared {
     fn new(group: Group, counters: Arc<Counters>) -> Self {
-        let queue = Mutex::new(Queue { group, phase: Phase::Running });
+        let queue = Mutex::new(Queue { group, is_due: false, phase: Phase::Running });
         Self { queue, work: Condvar::new(), room: Condvar::new(), delay_ns: AtomicU64::new(0), counters }
     }
 
@@ -192,6 +196,7 @@ impl Shared {
         &self,
         records: impl IntoIterator<Item = (Lsn, &'a R)>,
         needed_from: Lsn,
+        awaited: Lsn,
     ) -> Result<Pressure, JournalError> {
         let mut queue = self.lock();
         queue.check()?;
@@ -199,7 +204,8 @@ impl Shared {
             queue = self.push(queue, lsn, record)?;
         }
         queue.group.release_below(needed_from);
-        if !queue.group.is_empty() {
+        queue.is_due |= awaited >= queue.group.first() || queue.group.is_half_full();
+        if queue.is_due {
             self.work.notify_one();
         }
         Ok(queue.pressure())
@@ -215,6 +221,7 @@ impl Shared {
         loop {
             match queue.group.push(lsn, record) {
                 Err(JournalError::Full { .. }) => {
+                    queue.is_due = true;
                     self.work.notify_one();
                     queue =
                         self.room.wait(queue).expect("the journal's thread does not panic with this lock");
@@ -268,11 +275,12 @@ impl Shared {
 
     /// Waits for records and gives them to the journal; false once there will be none.
     fn take_group<D: Disk>(&self, journal: &mut Journal<D>) -> bool {
-        let idle = |queue: &mut Queue| queue.group.is_empty() && queue.phase == Phase::Running;
+        let idle = |queue: &mut Queue| !queue.is_due && queue.phase == Phase::Running;
         let mut queue = self.work.wait_while(self.lock(), idle).expect("records come in order");
         if queue.group.is_empty() {
             return false;
         }
+        queue.is_due = false;
         journal.take(&mut queue.group);
         self.room.notify_one();
         true

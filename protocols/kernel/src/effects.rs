@@ -130,6 +130,7 @@ pub enum Event {
 pub struct Effects<P: Protocol> {
     records: Vec<P::Record>,
     last: Lsn,
+    awaited: Lsn,
     needed_from: Lsn,
     sends: Vec<Outgoing<P::Message>>,
     commits: Vec<Commit>,
@@ -145,6 +146,7 @@ impl<P: Protocol> Effects<P> {
         Self {
             records: Vec::new(),
             last,
+            awaited: last,
             needed_from: Lsn::ZERO,
             sends: Vec::new(),
             commits: Vec::new(),
@@ -156,6 +158,13 @@ impl<P: Protocol> Effects<P> {
 
     /// Records something that a crash must not forget; its number is the answer.
     pub fn persist(&mut self, record: P::Record) -> Lsn {
+        self.awaited = self.persist_unawaited(record);
+        self.last
+    }
+
+    /// Records something whose durability nobody waits for by itself: it reaches the disk with the next record, message or reply
+    /// that waits. A crash before that forgets it.
+    pub fn persist_unawaited(&mut self, record: P::Record) -> Lsn {
         self.last = self.last.next();
         self.records.push(record);
         self.last
@@ -167,6 +176,12 @@ impl<P: Protocol> Effects<P> {
         self.last
     }
 
+    /// The last record whose durability something waits for: hosts sync up to there without delay, and need not sync what follows.
+    #[must_use]
+    pub const fn awaited(&self) -> Lsn {
+        self.awaited
+    }
+
     /// Declares that no recovery will need a record below `lsn`. Never goes back.
     pub fn release_below(&mut self, lsn: Lsn) {
         assert!(lsn >= self.needed_from && lsn <= self.last.next(), "released records cannot be asked back");
@@ -175,6 +190,7 @@ impl<P: Protocol> Effects<P> {
 
     /// Sends once everything persisted so far is durable.
     pub fn send(&mut self, to: NodeId, message: P::Message) {
+        self.awaited = self.last;
         self.sends.push(Outgoing { to, after: self.last, message });
     }
 
@@ -190,6 +206,7 @@ impl<P: Protocol> Effects<P> {
 
     /// Answers a command once everything persisted so far is durable.
     pub fn reply(&mut self, session: SessionId, sequence: Sequence, body: ReplyBody) {
+        self.awaited = self.last;
         self.replies.push(Reply { session, sequence, after: self.last, body });
     }
 

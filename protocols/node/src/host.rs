@@ -214,8 +214,9 @@ impl<P: Protocol> Host<P> {
     /// Does what the core wants done; what comes of it is for the next burst.
     fn carry_out(&mut self) -> anyhow::Result<()> {
         // Empty, too: what may be let go of travels with it.
-        let records = self.effects.records();
-        self.pressure = self.journal.submit(records, self.effects.needed_from()).context(JOURNAL_FAILED)?;
+        let (records, awaited) = (self.effects.records(), self.effects.awaited());
+        let submitted = self.journal.submit(records, self.effects.needed_from(), awaited);
+        self.pressure = submitted.context(JOURNAL_FAILED)?;
         for outgoing in self.effects.take_sends() {
             if outgoing.after <= self.durable {
                 send::<P>(&self.endpoint, &mut self.counts, outgoing);

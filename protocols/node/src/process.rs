@@ -33,16 +33,67 @@ const ORDERS_MAX: usize = 64;
 /// Runs the replica that `config` describes until it is told to stop or its standard input closes. An error has been
 /// reported on standard output as well.
 pub fn run(config: &Path) -> anyhow::Result<()> {
-    let outcome = start(config);
+    told(read(config).and_then(|config| {
+        let systems = async {
+            match config.system.as_str() {
+                Unreplicated::NAME => {
+                    serve::<Unreplicated>(&config, systems::unreplicated(&config.options)?, no_one).await
+                }
+                Raft::NAME => serve::<Raft>(&config, systems::raft(&config.options)?, no_one).await,
+                MultiPaxos::NAME => {
+                    let options = systems::multi_paxos(&config.options, config.replicas.len())?;
+                    serve::<MultiPaxos>(&config, options, no_one).await
+                }
+                Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?, no_one).await,
+                Pbft::NAME => serve::<Pbft>(&config, pbft(&config)?, no_one).await,
+                Abd::NAME => {
+                    serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?, no_one).await
+                }
+                Dynamo::NAME => {
+                    let options = systems::dynamo(&config.options, config.replicas.len())?;
+                    serve::<Dynamo>(&config, options, no_one).await
+                }
+                other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
+            }
+        };
+        block_on(systems)
+    }))
+}
+
+/// The same with a protocol of the caller's, such as a wrapper around one of these, with what it makes of the configuration.
+/// Lines of standard input for which `takes` answers true are its own, and no orders to the host.
+pub fn run_as<P: Protocol>(
+    config: &Path,
+    options: impl FnOnce(&Config) -> anyhow::Result<P::Config>,
+    takes: impl FnMut(&str) -> bool + Send + 'static,
+) -> anyhow::Result<()> {
+    told(read(config).and_then(|config| block_on(serve::<P>(&config, options(&config)?, takes))))
+}
+
+/// PBFT as a configuration has it, with this replica's keys.
+pub fn pbft(config: &Config) -> anyhow::Result<qlab_pbft::Config> {
+    let keys = keys::keyring(config, &Identity::load(&config.identity)?)?;
+    Ok(systems::pbft(&config.options, config.replicas.len(), keys)?)
+}
+
+/// All lines are orders.
+fn no_one(_: &str) -> bool {
+    false
+}
+
+fn told(outcome: anyhow::Result<()>) -> anyhow::Result<()> {
     if let Err(error) = &outcome {
         report(&Report::Failed { reason: format!("{error:#}") });
     }
     outcome
 }
 
-fn start(path: &Path) -> anyhow::Result<()> {
+fn read(path: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config: Config = serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
+
+fn block_on(replica: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     // Killed whichever way, whoever started this process leaves no replica behind.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("cannot ask to end with the parent process")?;
@@ -50,35 +101,18 @@ fn start(path: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime: too few file descriptors?")?;
-    runtime.block_on(async {
-        match config.system.as_str() {
-            Unreplicated::NAME => {
-                serve::<Unreplicated>(&config, systems::unreplicated(&config.options)?).await
-            }
-            Raft::NAME => serve::<Raft>(&config, systems::raft(&config.options)?).await,
-            MultiPaxos::NAME => {
-                let options = systems::multi_paxos(&config.options, config.replicas.len())?;
-                serve::<MultiPaxos>(&config, options).await
-            }
-            Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?).await,
-            Pbft::NAME => {
-                let keys = keys::keyring(&config, &Identity::load(&config.identity)?)?;
-                serve::<Pbft>(&config, systems::pbft(&config.options, config.replicas.len(), keys)?).await
-            }
-            Abd::NAME => serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?).await,
-            Dynamo::NAME => {
-                serve::<Dynamo>(&config, systems::dynamo(&config.options, config.replicas.len())?).await
-            }
-            other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
-        }
-    })
+    runtime.block_on(replica)
 }
 
-async fn serve<P: Protocol>(config: &Config, options: P::Config) -> anyhow::Result<()> {
+async fn serve<P: Protocol>(
+    config: &Config,
+    options: P::Config,
+    takes: impl FnMut(&str) -> bool + Send + 'static,
+) -> anyhow::Result<()> {
     let socket = Socket::bind(config.listen)
         .with_context(|| format!("cannot listen on {}: is the port in use?", config.listen))?;
     report(&Report::Listening { address: socket.local_address() });
-    let mut orders = read_orders()?;
+    let mut orders = read_orders(takes)?;
     let addresses = match orders.recv().await {
         Some(Order::Start { addresses }) => addresses,
         Some(other) => bail!("the first order must be to start, not {other:?}"),
@@ -214,11 +248,16 @@ fn run_journal<D: Disk + Send + 'static>(
 }
 
 /// Reads orders on a thread of its own: standard input blocks.
-fn read_orders() -> anyhow::Result<mpsc::Receiver<Order>> {
+fn read_orders(
+    mut takes: impl FnMut(&str) -> bool + Send + 'static,
+) -> anyhow::Result<mpsc::Receiver<Order>> {
     let (sender, receiver) = mpsc::channel(ORDERS_MAX);
     let read = move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };
+            if takes(&line) {
+                continue;
+            }
             match serde_json::from_str(&line) {
                 Ok(order) => {
                     if sender.blocking_send(order).is_err() {

@@ -121,7 +121,8 @@ impl Pbft {
     pub(crate) fn accept(&mut self, now: Time, pre_prepare: PrePrepare, effects: &mut Effects<Self>) {
         let PrePrepare { seq, ref requests, signature, .. } = pre_prepare;
         let digest = *requests.digest();
-        let lsn = effects.persist(Record::Accepted(pre_prepare.clone()));
+        // Nobody waits for it: a replica that forgets it keeps silent. It is durable with the certificate that rests on it.
+        let lsn = effects.persist_unawaited(Record::Accepted(pre_prepare.clone()));
         let slot = self.slots.at(seq);
         slot.doubted = None;
         slot.recorded(lsn);

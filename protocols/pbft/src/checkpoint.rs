@@ -74,12 +74,33 @@ impl Pbft {
             return;
         }
         let digest = self.keep_image(Snapshot { index: seq, term: Term::ZERO, image: bytes }, effects);
+        self.vouch_for_image(seq, digest, effects);
+    }
+
+    /// Tells the others which image is here; with it, their words may make a stable checkpoint.
+    pub(crate) fn vouch_for_image(&mut self, seq: Index, digest: Digest, effects: &mut Effects<Self>) {
         self.vote_for_image(seq, digest);
         self.send_checkpoint(seq, effects);
         self.count_checkpoints(seq, &digest, effects);
         if let Some(wanted) = self.checkpoints.wanted.clone() {
             self.learn_stable(wanted, effects);
         }
+    }
+
+    /// The image that a replica that stands still needs, and its hash: a stable checkpoint's; or else the newest that f + 1 hold alike,
+    /// one of whom is correct (the *weak certificate* of Castro's thesis, §2.3.1): where 2f + 1 do not get as far without this
+    /// replica, there is no other.
+    pub(crate) fn wanted_image(&self) -> Option<(Index, Digest)> {
+        let Checkpoints { wanted, images, votes, .. } = &self.checkpoints;
+        // One that was executed here, too, is about to have an image here; unless that came out wrong.
+        let needed = wanted.as_ref().filter(|w| w.seq > self.executed || images.contains_key(&w.seq));
+        let proved = needed.map(|wanted| (wanted.seq, wanted.digest));
+        let alike = |votes: &BTreeMap<NodeId, (Digest, Signature)>| {
+            let count = |digest: &Digest| votes.values().filter(|(said, _)| said == digest).count();
+            votes.values().map(|(digest, _)| *digest).find(|digest| count(digest) >= self.quorum.weak())
+        };
+        let mut newest = votes.range(self.executed.next()..).rev();
+        proved.or_else(|| newest.find_map(|(seq, votes)| Some((*seq, alike(votes)?))))
     }
 
     pub(crate) fn keep_image(&mut self, snapshot: Snapshot, effects: &mut Effects<Self>) -> Digest {

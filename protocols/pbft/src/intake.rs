@@ -190,8 +190,11 @@ impl Backlog {
     /// What was proposed counts no more: everything waits again, in order of arrival.
     pub(crate) fn requeue(&mut self) {
         self.queues.clear();
+        self.known.values_mut().for_each(|known| known.queued = false);
         for (at, digest) in &self.arrivals {
-            if let Some(known) = self.known.get_mut(digest).filter(|known| known.at == *at) {
+            // What was given up and came again in the same burst arrived twice.
+            let is_open = |known: &&mut Known| known.at == *at && !known.queued;
+            if let Some(known) = self.known.get_mut(digest).filter(is_open) {
                 known.queued = true;
                 self.queues.entry(known.request.client()).or_default().push_back(*digest);
             }

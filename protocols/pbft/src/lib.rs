@@ -324,7 +324,7 @@ impl Pbft {
             Message::Stable(stable) => self.on_stable(from, stable, effects),
             Message::FetchVotes { view } => self.on_fetch_votes(from, view, effects),
             Message::FetchBody { seq, digest } => self.on_fetch_body(from, seq, digest, effects),
-            Message::Executed { seq, digest } => self.on_executed(from, seq, digest),
+            Message::Executed { seq, digest } => self.on_executed(from, seq, digest, effects),
             Message::Body { seq, requests } => self.on_body(seq, requests, effects),
             Message::FetchState { seq, have_bytes } => self.on_fetch_state(from, seq, have_bytes, effects),
             Message::State { chunk, last } => self.on_state(from, &chunk, last, effects),

@@ -161,7 +161,12 @@ impl Found {
     }
 
     fn replay_accepted(&mut self, lsn: Lsn, pre_prepare: PrePrepare) {
-        let PrePrepare { seq, requests, signature, .. } = pre_prepare;
+        let PrePrepare { view, seq, requests, signature } = pre_prepare;
+        if view > self.view {
+            // The record that this view had begun is released; what was accepted in it still binds.
+            self.enter(view, lsn);
+            self.vote = None;
+        }
         if seq > self.slots.base() {
             let digest = *requests.digest();
             let slot = self.slots.at(seq);

@@ -19,7 +19,9 @@ use crate::slots::Phase;
 
 /// Entries about which a replica that stands still is told again.
 const RETOLD_ENTRIES: usize = 64;
-/// Bytes of requests that it is sent again.
+/// Executed entries that it is told of at a time, as long as their requests fit into [`RETOLD_BYTES`].
+const TOLD_EXECUTED: usize = 512;
+/// Bytes of requests that it is sent again, or will ask for.
 const RETOLD_BYTES: usize = 4 << 20;
 /// Requests that a primary is reminded of at a time.
 const REMINDED_REQUESTS: usize = 4;
@@ -81,12 +83,14 @@ impl Pbft {
         executed: Index,
         effects: &mut Effects<Self>,
     ) {
-        if stable < self.stable.seq && executed < self.stable.seq {
+        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
+        // Who has executed as much lacks only others' word for it, which is on its way, or lost.
+        if stable < self.stable.seq && (executed < self.stable.seq || stands_still) {
             // Early: it is proved by others' signatures.
             effects.send_early(from, Message::Stable(self.stable.clone()));
         }
-        let stands_still = self.transfer.heard.insert(from, executed) == Some(executed);
-        if stands_still {
+        // Whoever is not in this view learns of what is executed in it by this alone.
+        if stands_still || self.active && (view != self.view || !active) {
             self.tell_executed(from, executed, effects);
         }
         if self.active && (view < self.view || view == self.view && !active) {
@@ -120,23 +124,37 @@ impl Pbft {
     /// on hears nothing of them but this; and in its own view it may lack the word of some who must keep silent.
     fn tell_executed(&self, to: NodeId, executed: Index, effects: &mut Effects<Self>) {
         let entries = self.slots.after(executed).take_while(|(seq, _)| *seq <= self.executed);
-        for (seq, digest) in
-            entries.filter_map(|(seq, slot)| Some((seq, slot.committed?))).take(RETOLD_ENTRIES)
-        {
+        let committed = entries.filter_map(|(seq, slot)| Some((seq, slot, slot.committed?)));
+        let mut bytes = 0;
+        for (seq, slot, digest) in committed.take(TOLD_EXECUTED) {
+            bytes += slot.body(&digest).map_or(0, Requests::bytes);
             // Early: what is committed stays so.
             effects.send_early(to, Message::Executed { seq, digest });
+            if bytes >= RETOLD_BYTES {
+                return;
+            }
         }
     }
 
-    /// Of f + 1 that say so one is correct.
-    pub(crate) fn on_executed(&mut self, from: NodeId, seq: Index, digest: Digest) {
+    /// Of f + 1 that say so one is correct. Whoever says it has the requests, too.
+    pub(crate) fn on_executed(
+        &mut self,
+        from: NodeId,
+        seq: Index,
+        digest: Digest,
+        effects: &mut Effects<Self>,
+    ) {
         if !self.is_in_window(seq) {
             return;
         }
         let weak = self.quorum.weak();
         let slot = self.slots.at(seq);
-        if slot.hear_committed(from, digest) >= weak {
-            slot.committed.get_or_insert(digest);
+        if slot.hear_committed(from, digest) >= weak && slot.committed.is_none() {
+            slot.committed = Some(digest);
+            if slot.lacks().is_some() {
+                // Early: a question promises nothing.
+                effects.send_early(from, Message::FetchBody { seq, digest });
+            }
         }
     }
 
@@ -153,9 +171,11 @@ impl Pbft {
         }
     }
 
-    /// Says once more what this replica has said in this view about the entries after `executed`.
+    /// Says once more what this replica has said in this view about the entries that either has not executed: what the other has
+    /// in an image, it may not have voted for since.
     fn tell_again(&mut self, to: NodeId, executed: Index, effects: &mut Effects<Self>) {
-        let seqs: Vec<Index> = self.slots.after(executed).map(|(seq, _)| seq).take(RETOLD_ENTRIES).collect();
+        let open = self.slots.after(executed.min(self.executed));
+        let seqs: Vec<Index> = open.map(|(seq, _)| seq).take(RETOLD_ENTRIES).collect();
         let mut bytes = 0;
         for seq in seqs {
             if self.is_primary()
@@ -216,20 +236,18 @@ impl Pbft {
         if slot.lacks() != Some(*requests.digest()) {
             return;
         }
-        let lsn = effects.persist(Record::Body { seq, requests: requests.clone() });
+        // As with the word for it, nobody waits.
+        let lsn = effects.persist_unawaited(Record::Body { seq, requests: requests.clone() });
         slot.recorded(lsn);
         slot.keep_body(requests);
         self.prepare(seq, effects);
     }
 
-    /// Asks for the image of a stable checkpoint, if it is what is needed to go on.
+    /// Asks for an image, if that is what is needed to go on.
     fn fetch_state(&self, effects: &mut Effects<Self>) {
-        let Some(wanted) = self.checkpoints.wanted.as_ref() else { return };
-        // One that was executed here, too, is about to have an image here; unless that came out wrong.
-        let is_wrong = self.checkpoints.images.contains_key(&wanted.seq);
-        if wanted.seq > self.executed || is_wrong {
-            let have_bytes = self.transfer.incoming.have_bytes(wanted.seq, Term::ZERO);
-            effects.send_early(self.whom_to_ask(), Message::FetchState { seq: wanted.seq, have_bytes });
+        if let Some((seq, _)) = self.wanted_image() {
+            let have_bytes = self.transfer.incoming.have_bytes(seq, Term::ZERO);
+            effects.send_early(self.whom_to_ask(), Message::FetchState { seq, have_bytes });
         }
     }
 
@@ -240,8 +258,7 @@ impl Pbft {
         have_bytes: u64,
         effects: &mut Effects<Self>,
     ) {
-        let own = self.checkpoints.images.get(&seq).filter(|_| seq == self.stable.seq);
-        if let Some(image) = own {
+        if let Some(image) = self.checkpoints.images.get(&seq) {
             self.transfer.lent.insert(from, image.snapshot.clone());
         }
         let Some(lent) = self.transfer.lent.get(&from).filter(|lent| lent.index == seq) else {
@@ -265,16 +282,16 @@ impl Pbft {
     }
 
     pub(crate) fn on_state(&mut self, from: NodeId, chunk: &Chunk, last: bool, effects: &mut Effects<Self>) {
-        let wanted = self.checkpoints.wanted.as_ref().filter(|wanted| wanted.seq == chunk.index);
-        let Some(wanted) = wanted.filter(|_| chunk.term == Term::ZERO).cloned() else { return };
+        let wanted = self.wanted_image().filter(|(seq, _)| (*seq, Term::ZERO) == (chunk.index, chunk.term));
+        let Some((seq, digest)) = wanted else { return };
         let before = self.transfer.incoming.have_bytes(chunk.index, chunk.term);
         if self.transfer.incoming.has(chunk) {
             return;
         }
         if let Some(snapshot) = self.transfer.incoming.add(chunk) {
-            if Digest(blake3::hash(&snapshot.image).into()) == wanted.digest {
+            if Digest(blake3::hash(&snapshot.image).into()) == digest {
                 self.install(snapshot, effects);
-                self.learn_stable(wanted, effects);
+                self.vouch_for_image(seq, digest, effects);
             } else {
                 // Whoever it came from last is not the only one to blame: the next is asked from the start.
                 self.transfer.turn += 1;
@@ -285,7 +302,7 @@ impl Pbft {
         }
     }
 
-    /// Takes over an image that a quorum vouches for.
+    /// Takes over an image that enough others vouch for.
     fn install(&mut self, snapshot: Snapshot, effects: &mut Effects<Self>) {
         let index = snapshot.index;
         effects.commit(Commit::Restore { index, image: snapshot.image.clone() });

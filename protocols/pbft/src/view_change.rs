@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use qlab_kernel::{Effects, Event, NodeId, Term, Time, mutant};
+use qlab_kernel::{Effects, Event, Index, NodeId, Term, Time, mutant};
 
 use crate::Pbft;
 use crate::keys::{Digest, SIGNATURE_BYTES, Signature};
-use crate::message::{Message, NewView, ViewChange};
+use crate::message::{Message, NewView, Prepared, ViewChange};
 use crate::record::Record;
 
 /// Messages of later views kept for each peer: those of a view begin to come before it has begun here.
@@ -86,7 +86,7 @@ impl Pbft {
         self.blame_clients();
         self.slots.leave_view();
         self.burst = Default::default();
-        self.silent_until = qlab_kernel::Index::ZERO;
+        self.silent_until = Index::ZERO;
         self.views.forget_pending_below(view);
         let vote = Arc::new(self.vote_for(view));
         self.view_lsn = effects.persist(Record::Voted(Arc::clone(&vote)));
@@ -155,12 +155,19 @@ impl Pbft {
         if !vote.is_formed(self.quorum, self.config.log_window) {
             return Err(VoteFault::Content);
         }
-        let claims = vote.claims(self.quorum);
+        let claims = vote.claims(|seq| self.certificates(seq), self.quorum);
         match self.verify_all(&claims).iter().position(|good| !good) {
             None => Ok(()),
             Some(0) => Err(VoteFault::Signature),
             Some(_) => Err(VoteFault::Content),
         }
+    }
+
+    /// The certificates of an entry that were found valid here: this replica's own, and those in votes.
+    fn certificates(&self, seq: Index) -> impl Iterator<Item = &Prepared> {
+        let own = self.slots.get(seq).and_then(|slot| slot.prepared.as_ref()).map(|(prepared, _)| prepared);
+        let votes = self.views.votes.values().chain(self.views.named.values());
+        own.into_iter().chain(votes.filter_map(move |vote| vote.prepared_at(seq)))
     }
 
     /// The beginning of a view that came rests on a vote that proves nothing: whoever named that vote is no correct primary.

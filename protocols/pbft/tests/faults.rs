@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use qlab_kernel::{Event, Index, NodeId, Request, Term};
+use qlab_kernel::{Event, Index, Lsn, NodeId, Request, Term};
 use qlab_pbft::keys::MAC_BYTES;
 use qlab_pbft::message::{Message, PrePrepare, pre_prepare_statement};
 use qlab_pbft::request::{ClientRequest, Requests};
@@ -129,6 +129,17 @@ fn a_replica_that_was_away_for_long_takes_over_an_image() {
 }
 
 #[test]
+fn who_lost_others_word_about_an_image_is_shown_the_proof_that_it_is_stable() {
+    let mut world = World::new(small());
+    world.network =
+        Box::new(|_, to, message| to != NodeId(3) || !matches!(message, Message::Checkpoint { .. }));
+    write(&mut world, 0, 4);
+    world.run(SECOND);
+    assert_eq!(world.core(0).stable(), Index(4));
+    assert_eq!(world.core(3).stable(), Index(4), "{}", world.summary());
+}
+
+#[test]
 fn an_image_that_is_not_the_proved_one_is_not_taken() {
     let mut world = World::new(small());
     world.crash(3);
@@ -175,6 +186,22 @@ fn a_restarted_primary_asks_for_the_next_view() {
     world.ask_all(request);
     world.run_until(10 * SECOND, |world| world.nodes[1..].iter().all(|node| node.writes() == 6));
     world.run_until(10 * SECOND, |world| world.core(0).executed() == world.core(1).executed());
+}
+
+#[test]
+fn what_was_accepted_binds_after_a_restart_even_if_the_record_of_its_view_is_released() {
+    let mut world = World::new(config());
+    let (one, two) = (world.write(1), world.write(2));
+    let Message::PrePrepare(first) = proposal(&world, 3, 3, 1, body(std::slice::from_ref(&one))) else {
+        unreachable!("a proposal is one")
+    };
+    let entered = Record::Entered { view: Term(3) };
+    world.nodes[0].journal = vec![(Lsn(7), Record::Accepted(first)), (Lsn(8), entered)];
+    world.restart(0);
+    let second = proposal(&world, 3, 3, 1, body(std::slice::from_ref(&two)));
+    world.hear(0, 3, second);
+    world.settle();
+    assert!(world.nodes[0].events.contains(&Event::Misbehaved(NodeId(3))), "{}", world.summary());
 }
 
 #[test]
@@ -228,6 +255,34 @@ fn a_client_that_convinces_only_primaries_costs_a_view_for_each_at_most() {
     }
     assert!(world.core(1).view() <= Term(4), "{}", world.summary());
     assert!(world.nodes.iter().all(|node| node.writes() >= 25), "the others are served: {}", world.summary());
+}
+
+#[test]
+fn what_of_a_bad_client_only_the_new_primary_believes_is_not_proposed() {
+    let mut world = World::new(config());
+    let stalls = partial(&mut world, 3, &[0]);
+    world.ask(0, stalls);
+    world.settle();
+    let behind = world.write(1);
+    world.ask_all(behind);
+    world.run_until(10 * SECOND, |world| world.nodes[2].writes() == 1);
+    assert_eq!(world.core(2).view(), Term(1), "{}", world.summary());
+    assert!(world.core(2).is_in_bad_standing(3));
+    // Nobody's doubts reach replica 2, which becomes the primary.
+    world.network =
+        Box::new(|from, _, message| from != NodeId(1) && !matches!(message, Message::Doubt { .. }));
+    let waits = partial(&mut world, 3, &[2]);
+    world.ask(2, waits);
+    world.settle();
+    let honest = world.write(1);
+    world.ask_all(honest);
+    world.run_until(10 * SECOND, |world| world.nodes[2].writes() == 2);
+    world.network = without(1);
+    world.run(3 * SECOND);
+    assert_eq!(world.core(2).view(), Term(2), "{}", world.summary());
+    let sent_before = world.nodes[2].sent;
+    world.run(SECOND);
+    assert!(world.nodes[2].sent - sent_before < 100, "doubts do not make it ask again and again");
 }
 
 #[test]
@@ -347,4 +402,40 @@ proptest! {
         }
         prop_assert!(false, "{digest:?} is not executed after {before}: {}", world.summary());
     }
+}
+
+#[test]
+fn a_view_change_verifies_no_signature_of_a_certificate_twice() {
+    const ENTRIES: usize = 100;
+    let mut world = World::new(config());
+    write(&mut world, 0, ENTRIES);
+    assert!(world.executed_by_all(ENTRIES));
+    let verified =
+        |world: &World| -> Vec<u64> { (1..4).map(|place| world.core(place).work().verified()).collect() };
+    let before = verified(&world);
+    world.crash(0);
+    let request = world.write(1);
+    world.ask_all(request);
+    world.run_until(10 * SECOND, |world| (1..4).all(|place| world.core(place).executed() > Index(100)));
+    for (before, after) in before.into_iter().zip(verified(&world)) {
+        // Of each entry a signature that is in others' certificates alone, the new proposal, and the prepares for that. The three
+        // votes hold nine signatures of each.
+        let each = (after - before) as f64 / ENTRIES as f64;
+        assert!(each < 4.5, "{each} signatures verified for each entry");
+    }
+}
+
+#[test]
+fn who_left_the_view_alone_keeps_up_with_the_others() {
+    let mut world = World::new(config());
+    world.network = without(3);
+    let request = world.write(1);
+    world.ask(3, request);
+    world.run(SECOND);
+    assert!(!world.core(3).is_active(), "it has waited for long enough");
+    write(&mut world, 0, 200);
+    assert_eq!((world.core(0).executed(), world.core(3).executed()), (Index(200), Index(0)));
+    world.network = everything();
+    world.run(SECOND / 2);
+    assert!(world.core(3).executed() >= Index(200), "{}", world.summary());
 }

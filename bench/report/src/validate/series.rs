@@ -86,8 +86,9 @@ fn fault_problems(cell: &Cell) -> Vec<String> {
 fn fault_problem(cell: &Cell, fault: &FaultEffect) -> Option<&'static str> {
     let measured = [fault.unavailable_ns, fault.degraded_ns, fault.recovered_ns];
     let Some(at_ns) = fault.at_ns else {
-        let nothing =
-            measured.iter().all(Option::is_none) && fault.node.is_none() && fault.until_ns.is_none();
+        let nothing = measured.iter().all(Option::is_none)
+            && fault.node.is_none()
+            && fault.until_ns.or(fault.answered).is_none();
         return (!nothing).then_some("it did something and never struck");
     };
     let window_ns = cell.measure_ms.saturating_mul(1_000_000);

@@ -24,7 +24,7 @@ fn spawn(disk: &FaultDisk, blocks: u64) -> (JournalThread, mpsc::Receiver<Result
 }
 
 fn submit(journal: &mut JournalThread, lsn: u64, bytes: usize) -> Result<Pressure, JournalError> {
-    journal.submit([(Lsn(lsn), &Blob(content(lsn, bytes)))], Lsn::ZERO)
+    journal.submit([(Lsn(lsn), &Blob(content(lsn, bytes)))], Lsn::ZERO, Lsn(lsn))
 }
 
 #[test]
@@ -85,10 +85,27 @@ fn pressure_shows_when_half_a_group_is_waiting() {
     let records: Vec<_> = (1..=4).map(|lsn| (Lsn(lsn), Blob(content(lsn, 6000)))).collect();
     let submission =
         |range: std::ops::Range<usize>| records[range].iter().map(|(lsn, record)| (*lsn, record));
-    assert_eq!(journal.submit(submission(0..1), Lsn::ZERO).unwrap(), Pressure::Room);
-    assert_eq!(journal.submit(submission(1..4), Lsn::ZERO).unwrap(), Pressure::High);
+    assert_eq!(journal.submit(submission(0..1), Lsn::ZERO, Lsn(1)).unwrap(), Pressure::Room);
+    assert_eq!(journal.submit(submission(1..4), Lsn::ZERO, Lsn(4)).unwrap(), Pressure::High);
     journal.shutdown();
     assert_eq!(heard.iter().last().unwrap().unwrap(), Lsn(4));
+}
+
+#[test]
+fn what_nobody_waits_for_is_committed_with_what_somebody_waits_for() {
+    let disk = FaultDisk::default();
+    let (mut journal, heard) = spawn(&disk, 8);
+    for lsn in 1..=3 {
+        let _ = journal.submit([(Lsn(lsn), &Blob(content(lsn, 10)))], Lsn::ZERO, Lsn::ZERO).unwrap();
+    }
+    assert!(heard.recv_timeout(Duration::from_millis(50)).is_err(), "nobody waits");
+    // A message that waits for the second record comes later than the record.
+    let none: [(Lsn, &Blob); 0] = [];
+    let _ = journal.submit(none, Lsn::ZERO, Lsn(2)).unwrap();
+    assert_eq!(heard.recv().unwrap().unwrap(), Lsn(3));
+    let _ = journal.submit([(Lsn(4), &Blob(content(4, 10)))], Lsn::ZERO, Lsn(3)).unwrap();
+    journal.shutdown();
+    assert_eq!(heard.iter().last().unwrap().unwrap(), Lsn(4), "a shutdown leaves nothing behind");
 }
 
 #[test]
@@ -96,7 +113,7 @@ fn releases_travel_with_the_records() {
     let disk = FaultDisk::default();
     let (mut journal, _heard) = spawn(&disk, 8);
     let _ = submit(&mut journal, 1, 10).unwrap();
-    let _ = journal.submit([(Lsn(2), &Blob(content(2, 10)))], Lsn(2)).unwrap();
+    let _ = journal.submit([(Lsn(2), &Blob(content(2, 10)))], Lsn(2), Lsn(2)).unwrap();
     journal.shutdown();
     assert_eq!(Journal::open(disk.image(), options(8)).unwrap().1, expected(2..=2, 10));
 }

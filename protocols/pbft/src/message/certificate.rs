@@ -100,11 +100,20 @@ impl Prepared {
             && self.prepares.iter().all(|(node, _)| *node != primary)
     }
 
-    fn claims(&self, quorum: Quorum, claims: &mut Vec<Claim>) {
-        let first = (quorum.primary(self.view), self.pre_prepare);
-        claims.push(claim(first, pre_prepare_statement(self.view, self.seq, &self.digest)));
+    /// Everything that must be true for it to be valid and is in none of the certificates `known`, which are valid.
+    fn claims<'a>(&self, known: impl Iterator<Item = &'a Self>, quorum: Quorum, claims: &mut Vec<Claim>) {
+        let known: Vec<&Self> = known.filter(|other| self.says_the_same_as(other)).collect();
+        if known.iter().all(|other| other.pre_prepare != self.pre_prepare) {
+            let first = (quorum.primary(self.view), self.pre_prepare);
+            claims.push(claim(first, pre_prepare_statement(self.view, self.seq, &self.digest)));
+        }
+        let is_news = |signed: &&Signed| known.iter().all(|other| !other.prepares.contains(signed));
         let statement = prepare_statement(self.view, self.seq, &self.digest);
-        claims.extend(self.prepares.iter().map(|signed| claim(*signed, statement)));
+        claims.extend(self.prepares.iter().filter(is_news).map(|signed| claim(*signed, statement)));
+    }
+
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        (self.view, self.seq, self.digest) == (other.view, other.seq, other.digest)
     }
 
     /// Who said so.
@@ -139,12 +148,26 @@ impl ViewChange {
         self.view > Term::ZERO && quorum.has(self.voter) && self.stable.is_formed(quorum) && in_order
     }
 
-    /// Everything that must be true for it to be valid.
-    pub(crate) fn claims(&self, quorum: Quorum) -> Vec<Claim> {
+    /// Everything that must be true for it to be valid; first, that its voter signed it. The very signatures that a certificate of
+    /// `known`, which gives the valid ones for a sequence number, has already are left out: all correct voters carry nearly the same
+    /// ones, thousands of them, and the view change waits for their verification.
+    pub(crate) fn claims<'a, K: Iterator<Item = &'a Prepared>>(
+        &self,
+        known: impl Fn(Index) -> K,
+        quorum: Quorum,
+    ) -> Vec<Claim> {
         let mut claims = vec![claim((self.voter, self.signature), self.digest())];
         self.stable.claims(&mut claims);
-        self.prepared.iter().for_each(|prepared| prepared.claims(quorum, &mut claims));
+        for prepared in &self.prepared {
+            prepared.claims(known(prepared.seq), quorum, &mut claims);
+        }
         claims
+    }
+
+    /// What it calls prepared at a sequence number.
+    pub(crate) fn prepared_at(&self, seq: Index) -> Option<&Prepared> {
+        let place = self.prepared.binary_search_by_key(&seq, |prepared| prepared.seq).ok()?;
+        self.prepared.get(place)
     }
 
     /// Bytes of its encoding with so many certificates, at most.
@@ -180,4 +203,61 @@ pub(crate) const fn claim((node, signature): Signed, statement: Statement) -> Cl
 fn hash_signed(hasher: Hasher, signatures: &[Signed]) -> Hasher {
     let hasher = hasher.field(&(signatures.len() as u64));
     signatures.iter().fold(hasher, |hasher, (node, signature)| hasher.field(node).field(signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SIGNATURE_BYTES;
+
+    /// Of four replicas; the primary of its view is replica 0.
+    fn certificate(digest: u8, pre_prepare: u8, prepares: &[(u16, u8)]) -> Prepared {
+        let signature = |byte: u8| Signature([byte; SIGNATURE_BYTES]);
+        Prepared {
+            view: Term(0),
+            seq: Index(7),
+            digest: Digest([digest; 32]),
+            pre_prepare: signature(pre_prepare),
+            prepares: prepares.iter().map(|(node, byte)| (NodeId(*node), signature(*byte))).collect(),
+        }
+    }
+
+    /// The signers of what is left to be verified of a vote with this certificate, behind the voter itself.
+    fn left(of: Prepared, known: &[Prepared]) -> Vec<Signer> {
+        let unsigned = Signature([0; SIGNATURE_BYTES]);
+        let stable = StableCheckpoint::default();
+        let vote =
+            ViewChange { view: Term(1), voter: NodeId(3), stable, prepared: vec![of], signature: unsigned };
+        let quorum = Quorum::of(NodeSet::first(4));
+        let claims = vote.claims(|seq| known.iter().filter(move |known| known.seq == seq), quorum);
+        assert_eq!(
+            claims[0].signer,
+            Signer::Replica(NodeId(3)),
+            "whether the voter signed it is always asked"
+        );
+        claims[1..].iter().map(|claim| claim.signer).collect()
+    }
+
+    #[test]
+    fn of_a_vote_only_those_signatures_are_verified_that_no_valid_certificate_has() {
+        let replicas = |nodes: &[u16]| -> Vec<Signer> {
+            nodes.iter().map(|node| Signer::Replica(NodeId(*node))).collect()
+        };
+        let vote = || certificate(9, 1, &[(1, 11), (2, 12)]);
+        assert_eq!(left(vote(), &[]), replicas(&[0, 1, 2]));
+        assert_eq!(left(vote(), &[vote()]), replicas(&[]));
+        let other_quorum = certificate(9, 1, &[(1, 11), (3, 13)]);
+        assert_eq!(left(vote(), &[other_quorum.clone()]), replicas(&[2]));
+        assert_eq!(left(vote(), &[other_quorum, certificate(9, 1, &[(2, 12), (3, 13)])]), replicas(&[]));
+    }
+
+    #[test]
+    fn a_signature_is_known_only_for_what_it_signs_and_byte_for_byte() {
+        let vote = || certificate(9, 1, &[(1, 11), (2, 12)]);
+        assert_eq!(left(vote(), &[certificate(8, 1, &[(1, 11), (2, 12)])]).len(), 3, "another digest");
+        assert_eq!(left(vote(), &[Prepared { view: Term(4), ..vote() }]).len(), 3, "another view");
+        assert_eq!(left(vote(), &[Prepared { seq: Index(8), ..vote() }]).len(), 3, "another entry");
+        assert_eq!(left(vote(), &[certificate(9, 2, &[(1, 11), (2, 13)])]).len(), 2, "other signatures");
+        assert_eq!(left(vote(), &[certificate(9, 1, &[(2, 11), (3, 12)])]).len(), 2, "of others");
+    }
 }

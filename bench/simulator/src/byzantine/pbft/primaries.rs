@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use qlab_kernel::{Effects, Index, Input, NodeId, Request, Term, Time};
+use qlab_kernel::{Effects, Index, Input, NodeId, NodeSet, Request, Term, Time};
 use qlab_pbft::keys::Digest;
 use qlab_pbft::message::{Message, PrePrepare};
 use qlab_pbft::request::Requests;
@@ -22,18 +22,29 @@ const CENSORED_MAX: u16 = 3;
 pub struct Equivocating {
     forger: Forger,
     voting: VotingForAll,
+    /// Who is told the other thing, if that does not change from view to view.
+    always: Option<NodeSet>,
     /// Who is told the other thing, in each view.
     deceived: BTreeMap<Term, Vec<bool>>,
 }
 
 impl Equivocating {
-    /// One that signs with these keys.
+    /// One that signs with these keys, and draws by lot in each view who is told the other thing.
     #[must_use]
     pub fn new(forger: Forger) -> Self {
-        Self { voting: VotingForAll::new(forger.clone()), forger, deceived: BTreeMap::new() }
+        Self { voting: VotingForAll::new(forger.clone()), forger, always: None, deceived: BTreeMap::new() }
+    }
+
+    /// One that tells the other thing to these.
+    #[must_use]
+    pub fn deceiving(forger: Forger, deceived: NodeSet) -> Self {
+        Self { always: Some(deceived), ..Self::new(forger) }
     }
 
     fn is_deceived(&mut self, view: Term, to: NodeId, chance: &mut Pcg32) -> bool {
+        if let Some(deceived) = self.always {
+            return deceived.contains(to);
+        }
         let nodes = self.forger.nodes;
         let deceived =
             self.deceived.entry(view).or_insert_with(|| (0..nodes).map(|_| chance.random()).collect());
