@@ -48,7 +48,9 @@
 //! | [`message`], [`record`] | what is said, what is written |
 //! | `ring` | who holds which key |
 //! | `store` | what a replica holds |
-//! | `requests`, `coordinator`, `operation` | what clients ask, and how it is brought about; read repair |
+//! | `requests` | what clients ask |
+//! | `coordinator`, `operation` | what is under way for them |
+//! | `writing`, `reading` | naming and storing; joining what is told, and repair |
 //! | `replica` | telling and holding |
 //! | `handoff` | telling again, and what is held for others |
 //! | `anti_entropy` | comparing trees |
@@ -76,12 +78,14 @@ mod invariant;
 mod journal;
 pub mod message;
 mod operation;
+mod reading;
 pub mod record;
 mod recovery;
 mod replica;
 mod requests;
 mod ring;
 mod store;
+mod writing;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 

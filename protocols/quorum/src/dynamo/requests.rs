@@ -71,7 +71,7 @@ impl Dynamo {
         let request = (burst.session, sequence);
         let write = self.write_of(now, command);
         let prospect = match &write {
-            Ok((key, write)) => self.prospect(key, &write.seen, write.content.value_bytes(), write.outcome),
+            Ok((key, write)) => self.prospect(key, write),
             Err(outcome) => *outcome,
         };
         let mut is_new = false;
