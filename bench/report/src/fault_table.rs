@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(layout.headings.last(), Some(&MEANWHILE));
         // Over the 348 ms that it lasted.
         let entry = layout.rows[0].last().unwrap();
-        assert_eq!((&entry.value[..], &entry.detail[..]), ("750", "500–1.00k\n– 1/3"));
+        assert_eq!((&entry.value[..], &entry.detail[..]), ("750", "500–1k\n– 1/3"));
     }
 
     #[test]

@@ -39,13 +39,13 @@ impl Hasher {
         Self(hasher)
     }
 
-    /// The next field.
-    pub(crate) fn field(mut self, value: &impl Wire) -> Self {
-        value.encode(&mut self);
+    /// The next field. By reference, as a hasher is two kilobytes to move.
+    pub(crate) fn field(&mut self, value: &impl Wire) -> &mut Self {
+        value.encode(self);
         self
     }
 
-    pub(crate) fn finish(self) -> Digest {
+    pub(crate) fn finish(&self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }

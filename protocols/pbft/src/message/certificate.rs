@@ -86,9 +86,9 @@ impl StableCheckpoint {
         claims.extend(self.signatures.iter().map(|signed| claim(*signed, statement)));
     }
 
-    fn hash(&self, hasher: Hasher) -> Hasher {
-        let hasher = hasher.field(&self.seq).field(&self.digest);
-        hash_signed(hasher, &self.signatures)
+    fn hash(&self, hasher: &mut Hasher) {
+        hasher.field(&self.seq).field(&self.digest);
+        hash_signed(hasher, &self.signatures);
     }
 }
 
@@ -127,13 +127,15 @@ impl ViewChange {
     /// What its voter signs, and what a [`NewView`] names it by.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let hasher = Hasher::new("view-change").field(&self.view).field(&self.voter);
-        let hasher = self.stable.hash(hasher).field(&(self.prepared.len() as u64));
-        let hash = |hasher: Hasher, prepared: &Prepared| {
-            let hasher = hasher.field(&prepared.view).field(&prepared.seq).field(&prepared.digest);
-            hash_signed(hasher.field(&prepared.pre_prepare), &prepared.prepares)
-        };
-        self.prepared.iter().fold(hasher, hash).finish()
+        let mut hasher = Hasher::new("view-change");
+        hasher.field(&self.view).field(&self.voter);
+        self.stable.hash(&mut hasher);
+        hasher.field(&(self.prepared.len() as u64));
+        for Prepared { view, seq, digest, pre_prepare, prepares } in &self.prepared {
+            hasher.field(view).field(seq).field(digest).field(pre_prepare);
+            hash_signed(&mut hasher, prepares);
+        }
+        hasher.finish()
     }
 
     /// Whether it has the form of a vote: what it calls prepared lies in its window, in order, in earlier views.
@@ -185,13 +187,15 @@ impl NewView {
     /// What its primary signs.
     #[must_use]
     pub fn statement(&self) -> Statement {
-        let hasher = Hasher::new("new-view").field(&self.view).field(&(self.votes.len() as u64));
-        let hasher =
-            self.votes.iter().fold(hasher, |hasher, (voter, digest)| hasher.field(voter).field(digest));
-        let hash = |hasher: Hasher, proposal: &Proposal| {
-            hasher.field(&proposal.seq).field(&proposal.digest).field(&proposal.signature)
-        };
-        self.proposals.iter().fold(hasher, hash).finish()
+        let mut hasher = Hasher::new("new-view");
+        hasher.field(&self.view).field(&(self.votes.len() as u64));
+        for (voter, digest) in &self.votes {
+            hasher.field(voter).field(digest);
+        }
+        for Proposal { seq, digest, signature } in &self.proposals {
+            hasher.field(seq).field(digest).field(signature);
+        }
+        hasher.finish()
     }
 }
 
@@ -200,9 +204,11 @@ pub(crate) const fn claim((node, signature): Signed, statement: Statement) -> Cl
     Claim { signer: Signer::Replica(node), statement, signature }
 }
 
-fn hash_signed(hasher: Hasher, signatures: &[Signed]) -> Hasher {
-    let hasher = hasher.field(&(signatures.len() as u64));
-    signatures.iter().fold(hasher, |hasher, (node, signature)| hasher.field(node).field(signature))
+fn hash_signed(hasher: &mut Hasher, signatures: &[Signed]) {
+    hasher.field(&(signatures.len() as u64));
+    for (node, signature) in signatures {
+        hasher.field(node).field(signature);
+    }
 }
 
 #[cfg(test)]
@@ -247,7 +253,7 @@ mod tests {
         assert_eq!(left(vote(), &[]), replicas(&[0, 1, 2]));
         assert_eq!(left(vote(), &[vote()]), replicas(&[]));
         let other_quorum = certificate(9, 1, &[(1, 11), (3, 13)]);
-        assert_eq!(left(vote(), &[other_quorum.clone()]), replicas(&[2]));
+        assert_eq!(left(vote(), std::slice::from_ref(&other_quorum)), replicas(&[2]));
         assert_eq!(left(vote(), &[other_quorum, certificate(9, 1, &[(2, 12), (3, 13)])]), replicas(&[]));
     }
 
