@@ -26,8 +26,8 @@ struct Key {
     /// What authors of deletions had seen: those have no value that tells them apart.
     deletions: Vec<VectorClock>,
     writes: HashMap<Dot, Write>,
-    /// Names in the order in which they were given.
-    order: Vec<Dot>,
+    /// Names in the order in which they were given, and what those who gave them had seen; of deletions, that is not known.
+    order: Vec<(Dot, VectorClock)>,
     dots: HashMap<Bytes, Dot>,
     /// Covers what was forgotten after it was deleted.
     buried: VectorClock,
@@ -104,7 +104,7 @@ impl Truth {
     pub(crate) fn check_reading(&self, key: &Bytes, context: &VectorClock, values: &[Bytes]) -> Verdict {
         let Some(known) = self.keys.get(key) else { return Ok(()) };
         let is_covered = |dot: Dot| covers(context, dot);
-        for dot in known.order.iter().rev().take(RECENT).copied().filter(|dot| is_covered(*dot)) {
+        for dot in known.order.iter().rev().take(RECENT).map(|(dot, _)| *dot).filter(|dot| is_covered(*dot)) {
             let Some(Write { value: Some(value), .. }) = known.writes.get(&dot) else { continue };
             if !values.contains(value) && !known.is_replaced(dot, is_covered) {
                 return broken(
@@ -134,8 +134,11 @@ impl Key {
         if self.writes.get(&dot).is_some_and(|write| write.is_told || write.value.as_ref() == value) {
             return;
         }
-        self.writes.insert(dot, Write { value: value.cloned(), is_told: false });
-        self.order.push(dot);
+        if self.writes.insert(dot, Write { value: value.cloned(), is_told: false }).is_some() {
+            self.order.retain(|(named, _)| *named != dot);
+        }
+        let seen = value.and_then(|value| self.seen.get(value)).cloned().unwrap_or_default();
+        self.order.push((dot, seen));
         if let Some(value) = value {
             self.dots.insert(value.clone(), dot);
         }
@@ -148,8 +151,7 @@ impl Key {
 
     /// Whether the author of a write that is known had seen it.
     fn is_replaced(&self, dot: Dot, is_known: impl Fn(Dot) -> bool) -> bool {
-        let has_seen = |by: &Dot| self.seen_by(*by).is_some_and(|seen| covers(seen, dot));
-        self.order.iter().rev().any(|by| *by != dot && is_known(*by) && has_seen(by))
+        self.order.iter().rev().any(|(by, seen)| covers(seen, dot) && is_known(*by))
             || self.deletions.iter().any(|seen| covers(seen, dot))
     }
 
