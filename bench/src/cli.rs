@@ -383,7 +383,7 @@ mod tests {
         let system = refusal("qlab run --system rafft");
         assert!(
             system.contains("'rafft'")
-                && system.contains("unreplicated, raft, multi-paxos, paxos, pbft, etcd"),
+                && system.contains("unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo, etcd"),
             "{system}"
         );
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));

@@ -31,6 +31,7 @@ pub mod code;
 pub mod doctor;
 pub mod effects;
 pub mod etcd;
+pub mod eventual;
 pub mod fleet;
 pub mod inspect;
 pub mod interrupt;

@@ -31,11 +31,12 @@ pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 7] = [
+const EMBEDDED: [(&str, &str); 8] = [
     ("quick", include_str!("../plans/quick.toml")),
     ("floor", include_str!("../plans/floor.toml")),
     ("consensus", include_str!("../plans/consensus.toml")),
     ("ablation", include_str!("../plans/ablation.toml")),
+    ("quorum", include_str!("../plans/quorum.toml")),
     ("locks", include_str!("../plans/locks.toml")),
     ("faults", include_str!("../plans/faults.toml")),
     ("byzantine", include_str!("../plans/byzantine.toml")),
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(
             error,
             "there is no plan \"flor\"; there are quick, floor, consensus, ablation, \
-             locks, faults, byzantine, or give the path of a .toml file"
+             quorum, locks, faults, byzantine, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }

@@ -28,6 +28,8 @@ const SLICE_MAX: Duration = Duration::from_secs(1);
 const SLICES_MIN: u32 = 6;
 /// With faults, slices are short enough to see how long each of them was felt.
 const FAULT_SLICE: Duration = Duration::from_millis(100);
+/// What copies that agree later take to agree, if nothing goes wrong.
+const SETTLE: Duration = Duration::from_secs(2);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 /// Sent again, elsewhere, after this; given up after the last.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -244,6 +246,8 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         window: SESSION_OUTSTANDING_MAX.into(),
         preload: point.preloads(),
         verify: point.verifies(),
+        settle: if point.system.has_contexts() { SETTLE } else { Duration::ZERO },
+        contexts: point.system.has_contexts(),
         warmup: plan.warmup,
         measure: plan.measure,
         cooldown: COOLDOWN,

@@ -14,6 +14,7 @@ use qlab_kernel::Protocol;
 use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
+use qlab_quorum::{Abd, Dynamo};
 use qlab_raft::Raft;
 use qlab_report::{Campaign, Code, Utc, campaign, numbers, table};
 use qlab_simulator::scenario::{self, StoryError};
@@ -82,7 +83,8 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
+pub const SYSTEMS: [&str; 7] =
+    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +128,8 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
         MultiPaxos::NAME => simulate_system::<MultiPaxos>(args, choice, interrupt),
         Paxos::NAME => simulate_system::<Paxos>(args, choice, interrupt),
         Pbft::NAME => simulate_system::<Pbft>(args, choice, interrupt),
+        Abd::NAME => simulate_system::<Abd>(args, choice, interrupt),
+        Dynamo::NAME => simulate_system::<Dynamo>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }
 }

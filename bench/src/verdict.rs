@@ -78,6 +78,12 @@ pub fn judged(history: &history::History) -> History {
     judged
 }
 
+/// Whether all replicas hold the same, where they say what that comes to. `None` as long as they do not.
+pub fn convergence(statuses: &[Status]) -> Option<()> {
+    let contents = || statuses.iter().map(|status| status.counters.get("content"));
+    contents().next().filter(|first| contents().all(|content| content == *first)).map(drop)
+}
+
 /// Whether all replicas applied the same: equal hashes at the same index. `None` as long as they are not level. Replicas without a
 /// log have neither: that they hold the same is for the judge of what clients read, and for the simulator's laws.
 pub fn agreement(statuses: &[Status]) -> Option<Result<(), String>> {

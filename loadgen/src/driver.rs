@@ -40,6 +40,7 @@ use crate::arrivals::Load;
 use crate::history::History;
 use crate::mix::Class;
 use crate::recorder::{Recorder, Window};
+use crate::sightings::{Contexts, Sightings};
 use crate::tape::Tape;
 use crate::values::{ValueSizes, Values, stream_seed};
 use crate::workload::Workload;
@@ -82,6 +83,8 @@ pub struct DriverConfig {
     pub give_up: Duration,
     /// What may be done about a command without an answer.
     pub retry: Retry,
+    /// Whether writes say what was read, and reads find several values.
+    pub contexts: bool,
     /// Seed of everything drawn.
     pub seed: u64,
     /// Makes session ids differ between runs with the same seed.
@@ -239,7 +242,10 @@ impl Driver {
             turn: 0,
             vacancies: Vec::new(),
             outstanding: 0,
-            scribe: Scribe::new(Values::new(config.values.clone(), config.seed)),
+            scribe: Scribe::new(
+                Values::new(config.values.clone(), config.seed),
+                config.contexts.then(Contexts::default),
+            ),
             tenants: match config.workload {
                 Workload::Store => None,
                 Workload::Locks(load) => Some(Tenants::new(load)),
@@ -311,8 +317,9 @@ impl Driver {
         self.links[link].heard_ns = self.woken_ns;
         for number in self.sessions_of(link) {
             let session = &mut self.sessions[number];
-            if session.opening != Opening::Open {
-                session.opening = Opening::Wanted;
+            if let Opening::Asked { .. } = session.opening {
+                // Another replica may have opened it by now, and keep it for itself.
+                session.renew(number, &mut self.rng);
             }
             session.writes.park_all();
             session.reads.park_all();
@@ -402,6 +409,11 @@ impl Driver {
     /// What was measured so far.
     pub fn recorder(&mut self) -> &mut Recorder {
         &mut self.book.recorder
+    }
+
+    /// What was seen, where writes say what was read.
+    pub fn take_sightings(&mut self) -> Option<Sightings> {
+        self.scribe.contexts.take().map(Contexts::into_sightings)
     }
 
     /// What was measured, every operation, and what happened.

@@ -20,6 +20,7 @@
 //! | [`driver`] | the pure core: sessions, numbers, windows, retries, redirects |
 //! | [`recorder`] | response, service and lag histograms for each class; slices; mergeable |
 //! | [`history`] | every operation, for the judges |
+//! | [`sightings`] | what every read found and every write followed, where several values stand side by side |
 //! | [`run`] | one run from connecting to verifying |
 //! | [`target`], [`targets`] | what can be put under load |
 //! | [`pace`], [`clock`] | waiting for a moment, and the only place that reads clocks |
@@ -40,6 +41,7 @@ pub mod mix;
 pub mod pace;
 pub mod recorder;
 pub mod run;
+pub mod sightings;
 pub mod tape;
 pub mod target;
 pub mod targets;

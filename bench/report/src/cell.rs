@@ -187,7 +187,7 @@ pub enum Verdict {
     Linearizable,
     /// All replicas applied the same.
     Agreement,
-    /// All replicas ended in the same state.
+    /// No update that was answered was lost, and all replicas ended in the same state.
     Converged,
     /// Nobody held a lock beside another, tokens followed the order of grants, and all replicas applied the same.
     Exclusive,

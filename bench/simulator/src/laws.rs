@@ -8,6 +8,8 @@
 //! | R1 … R16 | Raft | [`raft`] |
 //! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
 //! | P1 … P8 | Paxos | [`paxos`] |
+//! | A1 … A6 | ABD | [`abd`] |
+//! | V1 … V7 | Dynamo | [`dynamo`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //! | B1 … B14 | PBFT | [`pbft`] |
 //! | L1 … L7 | the lock service, whatever carries it | [`locks`] |
@@ -16,7 +18,9 @@
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
 //! G7 (senders are who they are) belongs to the transport. G8 (determinism) is a property of worlds: the same seed, the same digest.
 
+pub mod abd;
 pub mod common;
+pub mod dynamo;
 mod fresh_reads;
 pub mod g1_linearizability;
 pub mod g3_exactly_once;
@@ -27,7 +31,7 @@ pub mod paxos;
 pub mod pbft;
 pub mod raft;
 
-use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};
+use qlab_kernel::{Lsn, NodeId, Protocol, Request, SessionId, Time};
 
 use crate::desk::ClientNumber;
 use crate::process::Harvest;
@@ -98,6 +102,14 @@ pub trait Laws<P: Protocol> {
 
     /// A client believes this frame, where it does not believe each replica alone.
     fn believed(&mut self, _client: ClientNumber, _frame: &[u8]) -> Verdict {
+        Ok(())
+    }
+
+    /// A client asks this, for the first time or again.
+    fn asked(&mut self, _request: &Request) {}
+
+    /// Everything has come right, and these replicas are there.
+    fn concluded(&mut self, _alive: &[(NodeId, &P)]) -> Verdict {
         Ok(())
     }
 }

@@ -21,14 +21,14 @@ use rand_pcg::Pcg32;
 
 use crate::agenda::Agenda;
 use crate::byzantine::Byzantine;
-use crate::clients::{Client, Clientele};
+use crate::clients::{Client, Clientele, Service};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
 use crate::hostile::Hostile;
 use crate::laws::common::Common;
 use crate::laws::locks::LockLaws;
-use crate::laws::{Violation, broken, g1_linearizability};
+use crate::laws::{Laws as _, Violation, broken, g1_linearizability};
 use crate::lockers::Locker;
 use crate::marks::Marks;
 use crate::network::{Network, below, some_of};
@@ -195,7 +195,7 @@ impl<'a, S: Subject> World<'a, S> {
         let drawn = S::config(&mut chance);
         let config = setup.config.clone().unwrap_or(drawn);
         let nodes = schedule.nodes;
-        let mut clientele = Clientele::new(schedule.keys, S::MODEL);
+        let mut clientele = Clientele::new(schedule.keys, Service::of::<S>());
         let askers = if setup.machine == MachineKind::Kv { schedule.clients as u64 } else { 0 };
         let clients = (0..askers)
             .map(|number| Client::new(number, nodes, S::matching(nodes), &mut clientele))
@@ -314,7 +314,14 @@ impl<'a, S: Subject> World<'a, S> {
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }
-        g1_linearizability::judge(&self.clientele.history, S::MODEL)
+        let alive: Vec<(NodeId, &S)> = self
+            .processes
+            .iter()
+            .filter(|who| !who.lost && !who.is_liar)
+            .filter_map(|who| Some((who.node, &who.running.as_ref()?.core)))
+            .collect();
+        self.laws.concluded(&alive)?;
+        if S::LINEARIZABLE { g1_linearizability::judge(&self.clientele.history, S::MODEL) } else { Ok(()) }
     }
 
     fn finish(mut self, verdict: Result<(), Violation>) -> Outcome {

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use qlab_pbft::Pbft;
+use qlab_quorum::Dynamo;
+use qlab_quorum::dynamo::{self, Conflicts};
 use qlab_raft::{Config, Raft, Reads};
 use qlab_simulator::byzantine::Hasty;
 use qlab_simulator::byzantine::pbft::{Equivocating, Forger};
@@ -168,4 +170,23 @@ fn three_replicas_survive_no_liar_and_four_survive_one() {
         laws: DISAGREEMENT,
     };
     control.holds();
+}
+
+/// Clocks of different replicas show times that are minutes apart: what was written after it had been read is older by the clock, and
+/// goes.
+#[test]
+fn where_the_last_writer_wins_by_clocks_that_disagree_updates_are_lost() {
+    let control = Control::<Dynamo> {
+        nodes: [3, 3],
+        wrong: || last_writer_wins(Conflicts::LastWriterWins),
+        right: || last_writer_wins(Conflicts::Siblings),
+        faults: "clock-drift,clock-jump",
+        seeds: 10,
+        laws: &["V2"],
+    };
+    control.holds();
+}
+
+fn last_writer_wins(conflicts: Conflicts) -> Setup<Dynamo> {
+    Setup { config: Some(dynamo::Config { conflicts, ..dynamo::Config::default() }), ..Setup::default() }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos, multi};
 use qlab_pbft::Pbft;
+use qlab_quorum::{Abd, Dynamo, Quorums, abd};
 use qlab_raft::Raft;
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Choice, Fault, Setup, Subject, Summary, attempt, campaign};
@@ -139,10 +140,78 @@ fn paxos_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
 }
 
 #[test]
+fn abd_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
+    let summary = swarm::<Abd>(0..500);
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0, "{fault} never took effect");
+    }
+    let marks = [
+        "compacted its log",
+        "ended by its disk",
+        "ended within a commit",
+        "refused a damaged journal",
+        "requests asked again",
+        "requests refused",
+        "sessions expired",
+        "started from a journal",
+    ];
+    for mark in marks {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
+    assert!(summary.operations > 20_000, "hardly anything was served: {}", summary.operations);
+}
+
+#[test]
+fn dynamo_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
+    let summary = swarm::<Dynamo>(0..500);
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0, "{fault} never took effect");
+    }
+    let marks = [
+        "compacted its log",
+        "ended by its disk",
+        "ended within a commit",
+        "refused a damaged journal",
+        "requests asked again",
+        "requests refused",
+        "sessions expired",
+        "started from a journal",
+    ];
+    for mark in marks {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
+    assert!(summary.operations > 20_000, "hardly anything was served: {}", summary.operations);
+}
+
+#[test]
+fn abd_keeps_its_laws_with_quorums_of_unequal_size() {
+    // Nobody is lost for good here: four of five must be there for a write.
+    let faults = "loss,duplicate,replay,reorder,delay,partition,kill,power-loss,pause,disk-stall";
+    let choice: Choice = faults.parse().unwrap();
+    let worlds = (0..200).map(|seed| schedule::<Abd>(seed, choice)).filter(|world| world.nodes == 5);
+    let mut operations = 0;
+    for world in worlds {
+        let quorums =
+            if world.seed % 2 == 0 { Quorums { read: 2, write: 4 } } else { Quorums { read: 4, write: 2 } };
+        let drawn = Abd::config(&mut Pcg32::new(world.seed, 0));
+        let setup = Setup {
+            config: Some(abd::Config { quorums: Some(quorums), ..drawn }),
+            ..Setup::<Abd>::default()
+        };
+        let outcome = attempt(&world, &setup);
+        assert_eq!(outcome.violation, None, "seed {}", world.seed);
+        operations += outcome.operations;
+    }
+    assert!(operations > 1_000, "hardly anything was served: {operations}");
+}
+
+#[test]
 fn a_calm_world_serves_everybody() {
     calm::<Raft>();
     calm::<MultiPaxos>();
     calm::<Paxos>();
+    calm::<Abd>();
+    calm::<Dynamo>();
 }
 
 fn calm<S: Subject>() {
@@ -159,6 +228,8 @@ fn the_same_seed_is_the_same_world() {
     same_world::<MultiPaxos>();
     same_world::<Paxos>();
     same_world::<Pbft>();
+    same_world::<Abd>();
+    same_world::<Dynamo>();
 }
 
 fn same_world<S: Subject>() {

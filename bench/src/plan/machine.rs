@@ -107,6 +107,7 @@ mod tests {
             ("machine = \"locks\"\nload = \"closed:5000\"", "there are at most 4096"),
             ("machine = \"locks\"\nsystem = \"etcd\"", "etcd has locks of its own"),
             ("machine = \"locks\"\nsystem = \"paxos\"", "locks need one log"),
+            ("machine = \"locks\"\nsystem = \"dynamo\"", "locks need a log"),
             ("machine = \"locks\"\nsystem = \"pbft\"", "leases go by the clock of whoever leads"),
         ] {
             assert!(refusal(cell).contains(reason), "{cell}: {}", refusal(cell));

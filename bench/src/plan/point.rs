@@ -70,14 +70,26 @@ pub enum System {
     Paxos,
     /// PBFT, f of whose 3f + 1 replicas may do whatever they like.
     Pbft,
+    /// ABD: linearizable registers without a leader.
+    Abd,
+    /// Dynamo: copies that agree later.
+    Dynamo,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 6] =
-        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Pbft, Self::Etcd];
+    pub const ALL: [Self; 8] = [
+        Self::Unreplicated,
+        Self::Raft,
+        Self::MultiPaxos,
+        Self::Paxos,
+        Self::Pbft,
+        Self::Abd,
+        Self::Dynamo,
+        Self::Etcd,
+    ];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -87,6 +99,8 @@ impl System {
             Self::MultiPaxos => "multi-paxos",
             Self::Paxos => "paxos",
             Self::Pbft => "pbft",
+            Self::Abd => "abd",
+            Self::Dynamo => "dynamo",
             Self::Etcd => "etcd",
         }
     }
@@ -96,11 +110,16 @@ impl System {
         if self == Self::Paxos { Model::WriteOnce } else { Model::Kv }
     }
 
+    /// Whether clients say with each write what they have read, and find several values; then what they see is not linearizable.
+    pub fn has_contexts(self) -> bool {
+        self == Self::Dynamo
+    }
+
     /// Its replicas if nobody says how many: as few as survive the failure of one.
     const fn default_replicas(self) -> u32 {
         match self {
             Self::Unreplicated => 1,
-            Self::Raft | Self::MultiPaxos | Self::Paxos | Self::Etcd => 3,
+            Self::Raft | Self::MultiPaxos | Self::Paxos | Self::Abd | Self::Dynamo | Self::Etcd => 3,
             Self::Pbft => 4,
         }
     }

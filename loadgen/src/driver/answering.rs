@@ -120,6 +120,7 @@ impl Driver {
             return self.lock_answered(number, op, (status, token), now_ns);
         }
         let read = match (op.kind, status) {
+            (Kind::Get, kv::FOUND | kv::ABSENT) if self.scribe.contexts.is_some() => self.seen(&op, value),
             (Kind::Get, kv::FOUND) => value_id(value).unwrap_or(FOREIGN),
             (Kind::Get, kv::ABSENT) => ABSENT,
             (Kind::Get, Outcome::MALFORMED) => return self.read(number, &op, ABSENT, End::Failed, now_ns),
@@ -132,6 +133,13 @@ impl Driver {
         } else {
             self.read(number, &op, read, End::Ok, now_ns);
         }
+    }
+
+    /// What a store found that shows several values side by side: one of them stands for all in the history.
+    fn seen(&mut self, op: &Op, value: &[u8]) -> u64 {
+        let contexts = self.scribe.contexts.as_mut();
+        let found = contexts.and_then(|contexts| contexts.found(op.key, op.sent_ns, value));
+        found.map_or(FOREIGN, |value| value.unwrap_or(ABSENT))
     }
 
     fn read(&mut self, number: usize, op: &Op, value: u64, end: End, now_ns: u64) {

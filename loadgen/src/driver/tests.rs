@@ -34,6 +34,7 @@ fn config(links: usize, sessions: usize, window: u64) -> DriverConfig {
         timeout: Duration::from_millis(TIMEOUT_MS),
         give_up: Duration::from_millis(GIVE_UP_MS),
         retry: Retry::SameNumber,
+        contexts: false,
         seed: 7,
         entropy: 9,
     }

@@ -15,6 +15,7 @@ use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
 use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
+use qlab_quorum::{Abd, Dynamo};
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -46,6 +47,13 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
                 }
                 Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?, no_one).await,
                 Pbft::NAME => serve::<Pbft>(&config, pbft(&config)?, no_one).await,
+                Abd::NAME => {
+                    serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?, no_one).await
+                }
+                Dynamo::NAME => {
+                    let options = systems::dynamo(&config.options, config.replicas.len())?;
+                    serve::<Dynamo>(&config, options, no_one).await
+                }
                 other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
             }
         };

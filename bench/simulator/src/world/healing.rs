@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qlab_kernel::Time;
+use qlab_kernel::{NodeId, Time};
 
 use super::{Happening, World};
 use crate::laws::{Violation, broken};
@@ -51,7 +51,17 @@ impl<S: Subject> World<'_, S> {
         let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
         let first = chains.next().flatten();
         let is_level = first.is_some() && chains.all(|chain| chain == first);
-        is_level && self.is_everything_answered() && self.is_every_lease_over()
+        is_level
+            && self.is_everything_answered()
+            && self.is_every_lease_over()
+            && S::has_settled(&self.cores())
+    }
+
+    /// The replicas that are there, and honest.
+    pub(super) fn cores(&self) -> Vec<(NodeId, &S)> {
+        self.alive()
+            .filter_map(|(process, running)| Some((self.processes[process].node, &running?.core)))
+            .collect()
     }
 
     pub(super) fn is_everything_answered(&self) -> bool {

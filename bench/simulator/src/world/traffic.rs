@@ -154,6 +154,7 @@ impl<S: Subject> World<'_, S> {
                     let query = batch.bursts().next().expect("a query has a burst");
                     self.laws.queried(query.session, query.first.0);
                 }
+                self.laws.asked(&request);
                 match to {
                     Receivers::One(node) => self.ask_replica(client, node, &request),
                     Receivers::Everyone => NodeSet::first(self.schedule.nodes)

@@ -4,6 +4,8 @@
 
 #![cfg(feature = "mutants")]
 
+mod abd;
+mod dynamo;
 mod locks;
 mod multi_paxos;
 mod paxos;
@@ -173,6 +175,8 @@ fn every_mutant_is_killed_by_a_law_named_for_it_and_without_it_the_same_worlds_a
     matrix.hunt(paxos::MUTANTS);
     matrix.hunt(pbft::MUTANTS);
     matrix.hunt(locks::MUTANTS);
+    matrix.hunt(abd::MUTANTS);
+    matrix.hunt(dynamo::MUTANTS);
     if let Ok(path) = std::env::var("MUTANTS_TABLE") {
         std::fs::write(path, &matrix.table).expect("the table's place can be written");
     }
