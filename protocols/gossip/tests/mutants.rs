@@ -1,0 +1,55 @@
+//! The kill matrix: every seeded bug breaks the law that is named for it.
+
+#![cfg(feature = "mutants")]
+
+mod common;
+
+use std::panic::catch_unwind;
+
+use common::laws::LAWS;
+use qlab_kernel::mutants;
+
+/// Seeds within which a mutant must be found.
+const SEEDS: u64 = 20;
+
+/// Each mutant and the laws of which one must notice it.
+const MUTANTS: [(&str, &[&str]); 8] = [
+    ("crdt: counters are merged by sum", &["C1"]),
+    ("crdt: a removal takes concurrent additions along", &["C3"]),
+    ("crdt: dots name no life", &["C4"]),
+    ("crdt: ranges that touch stay apart", &["C2"]),
+    ("gossip: a digest takes the lower version", &["S3"]),
+    ("gossip: what was deleted and forgotten comes back", &["C6"]),
+    ("swim: anyone raises an incarnation", &["S1"]),
+    ("swim: a suspect does not object", &["S1"]),
+];
+
+/// The switch holds for the whole process: one test, one mutant after the other.
+#[test]
+#[expect(clippy::print_stdout, reason = "the table is what the test is for")]
+fn every_seeded_bug_is_found_by_the_law_that_is_named_for_it() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut survivors = Vec::new();
+    for (mutant, named) in MUTANTS {
+        for law in LAWS.iter().filter(|law| named.iter().any(|name| law.name.starts_with(name))) {
+            // A world that fails without the bug would prove nothing.
+            assert!(
+                (0..SEEDS).all(|seed| catch_unwind(|| (law.hold)(seed)).is_ok()),
+                "{} fails by itself",
+                law.name
+            );
+        }
+        mutants::activate(Some(mutant));
+        let kill =
+            LAWS.iter().filter(|law| named.iter().any(|name| law.name.starts_with(name))).find_map(|law| {
+                let seed = (0..SEEDS).find(|seed| catch_unwind(|| (law.hold)(*seed)).is_err())?;
+                Some((law.name, seed + 1))
+            });
+        mutants::activate(None);
+        match kill {
+            Some((law, seeds)) => println!("| {mutant} | {law} | {seeds} |"),
+            None => survivors.push(mutant),
+        }
+    }
+    assert!(survivors.is_empty(), "nothing noticed {survivors:?}");
+}
