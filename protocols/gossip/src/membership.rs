@@ -36,7 +36,7 @@ pub struct Verdicts {
     /// Probes begun.
     pub probes: u64,
     /// Probes that nobody answered.
-    pub suspected: u64,
+    pub unanswered: u64,
     /// Suspects that did not object in time, as this node saw it.
     pub declared_dead: u64,
     /// Suspicions that this node objected to.
@@ -165,7 +165,6 @@ impl Membership {
         mutant!("swim: anyone raises an incarnation", incarnation = incarnation.raised());
         let suspicion = Belief { incarnation, health: Health::Suspect };
         if suspicion > belief {
-            self.verdicts.suspected += 1;
             self.believe(now, node, suspicion);
         }
     }

@@ -88,6 +88,7 @@ impl Membership {
 
     fn end_probe(&mut self, now: Time) {
         if let Some(target) = self.probe.target.take() {
+            self.verdicts.unanswered += 1;
             self.suspect(now, target);
         }
     }

@@ -12,21 +12,21 @@ use super::world::{Network, World};
 
 /// What became of one update.
 #[derive(Clone, Copy, Debug)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// Rounds until half of the nodes, 99 % and all of them knew it.
-    pub rounds: [u32; 3],
+    pub(crate) rounds: [u32; 3],
     /// Bytes that a node sent until then, on average.
-    pub bytes_per_node: f64,
+    pub(crate) bytes_per_node: f64,
 }
 
 /// The part of the nodes that each entry of [`Spread::rounds`] is about.
-pub const SHARES: [f64; 3] = [0.5, 0.99, 1.0];
+pub(crate) const SHARES: [f64; 3] = [0.5, 0.99, 1.0];
 
 /// Rounds after which an update counts as lost.
 const ROUNDS_MAX: u32 = 200;
 
 /// Gossip alone: membership asks so seldom that it does not matter.
-pub fn quiet(exchange: Exchange, fanout: usize) -> Config {
+pub(crate) fn quiet(exchange: Exchange, fanout: usize) -> Config {
     let probe_interval = Duration::from_secs(1 << 20);
     Config {
         exchange,
@@ -38,7 +38,7 @@ pub fn quiet(exchange: Exchange, fanout: usize) -> Config {
 }
 
 /// One node writes; then rounds, until everybody knows.
-pub fn spread(nodes: usize, config: Config, network: Network, seed: u64) -> Spread {
+pub(crate) fn spread(nodes: usize, config: Config, network: Network, seed: u64) -> Spread {
     let interval = config.round_interval;
     let mut world = World::new(nodes, config, network, seed, true);
     world
@@ -72,7 +72,7 @@ pub fn spread(nodes: usize, config: Config, network: Network, seed: u64) -> Spre
 ///   only if all its k calls reach ignorant ones. For k = 1, log₃ n + O(ln ln n) (Karp, Schindelhauer, Shenker, Vöcking,
 ///   "Randomized rumor spreading", 2000).
 /// - Pull: the same with growth by 1 + k.
-pub fn expected_rounds(exchange: Exchange, nodes: usize, fanout: usize) -> f64 {
+pub(crate) fn expected_rounds(exchange: Exchange, nodes: usize, fanout: usize) -> f64 {
     let (n, k) = (nodes as f64, fanout as f64);
     match exchange {
         Exchange::Push => n.ln() / (1.0 + k).ln() + n.ln() / k,
@@ -83,7 +83,7 @@ pub fn expected_rounds(exchange: Exchange, nodes: usize, fanout: usize) -> f64 {
 
 /// Rounds until fewer than half a node is expected to be ignorant, if in every round just what is expected happens: no formula,
 /// but no constants are left out either.
-pub fn mean_field_rounds(exchange: Exchange, nodes: usize, fanout: usize) -> u32 {
+pub(crate) fn mean_field_rounds(exchange: Exchange, nodes: usize, fanout: usize) -> u32 {
     let (n, k) = (nodes as f64, fanout as f64);
     let mut ignorant = n - 1.0;
     let mut rounds = 0;

@@ -9,15 +9,15 @@ use qlab_gossip::key::Kind;
 use qlab_gossip::{Actor, Life, Object, Operation};
 use qlab_kernel::NodeId;
 
-pub const REPLICAS: usize = 3;
+pub(crate) const REPLICAS: usize = 3;
 
 /// All kinds of objects.
-pub const KINDS: [Kind; 6] =
+pub(crate) const KINDS: [Kind; 6] =
     [Kind::GrowSet, Kind::GCounter, Kind::PnCounter, Kind::LwwRegister, Kind::MvRegister, Kind::OrSet];
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// A replica does something.
     Operate(usize, Operation),
     /// A replica takes another's whole state in.
@@ -29,7 +29,7 @@ pub enum Step {
 }
 
 /// Up to 40 steps with an object of this kind. Few elements, so that they meet.
-pub fn steps(kind: Kind) -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps(kind: Kind) -> impl Strategy<Value = Vec<Step>> {
     let replica = 0..REPLICAS;
     let step = prop_oneof![
         5 => (replica.clone(), operation(kind)).prop_map(|(replica, operation)| Step::Operate(replica, operation)),
@@ -64,38 +64,38 @@ fn operation(kind: Kind) -> BoxedStrategy<Operation> {
 
 /// An operation that was done.
 #[derive(Debug)]
-pub struct Event {
-    pub actor: Actor,
-    pub operation: Operation,
+pub(crate) struct Event {
+    pub(crate) actor: Actor,
+    pub(crate) operation: Operation,
     /// What it had seen.
-    pub seen: BTreeSet<usize>,
-    pub delta: Object,
+    pub(crate) seen: BTreeSet<usize>,
+    pub(crate) delta: Object,
 }
 
 /// A replica: its state, and the operations that are in it.
 #[derive(Clone, Debug)]
-pub struct Replica {
-    pub state: Object,
-    pub visible: BTreeSet<usize>,
+pub(crate) struct Replica {
+    pub(crate) state: Object,
+    pub(crate) visible: BTreeSet<usize>,
     life: Life,
 }
 
 /// What happened, and what came of it.
 #[derive(Debug)]
-pub struct History {
-    pub kind: Kind,
-    pub events: Vec<Event>,
-    pub replicas: Vec<Replica>,
+pub(crate) struct History {
+    pub(crate) kind: Kind,
+    pub(crate) events: Vec<Event>,
+    pub(crate) replicas: Vec<Replica>,
 }
 
 impl History {
-    pub fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         let replica = Replica { state: bottom(kind), visible: BTreeSet::new(), life: Life::FIRST };
         Self { kind, events: Vec::new(), replicas: vec![replica; REPLICAS] }
     }
 
     /// Everything that happens, and after every step `watch`.
-    pub fn run(kind: Kind, steps: &[Step], mut watch: impl FnMut(&Self)) -> Self {
+    pub(crate) fn run(kind: Kind, steps: &[Step], mut watch: impl FnMut(&Self)) -> Self {
         let mut history = Self::new(kind);
         for step in steps {
             history.step(step);
@@ -140,7 +140,7 @@ impl History {
     }
 
     /// The value that the visible operations come to.
-    pub fn specification(&self, visible: &BTreeSet<usize>) -> Value {
+    pub(crate) fn specification(&self, visible: &BTreeSet<usize>) -> Value {
         let events = || visible.iter().map(|event| &self.events[*event]);
         match self.kind {
             Kind::Own => unreachable!("own entries are no objects"),
@@ -190,12 +190,12 @@ impl History {
 }
 
 /// Nothing has happened.
-pub fn bottom(kind: Kind) -> Object {
+pub(crate) fn bottom(kind: Kind) -> Object {
     Object::bottom(kind).expect("a kind of object")
 }
 
 /// Whether `small` ⊑ `large`.
-pub fn is_within(small: &Object, large: &Object) -> bool {
+pub(crate) fn is_within(small: &Object, large: &Object) -> bool {
     let mut join = large.clone();
     join.merge(small);
     join == *large
@@ -222,13 +222,13 @@ fn amount(event: &Event) -> i128 {
 
 /// What a client sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     Elements(BTreeSet<Bytes>),
     Sum(i128),
 }
 
 /// The value of a state.
-pub fn value(object: &Object) -> Value {
+pub(crate) fn value(object: &Object) -> Value {
     match object {
         Object::GrowSet(set) => Value::Elements(set.elements().cloned().collect()),
         Object::GCounter(counter) => Value::Sum(counter.value().try_into().expect("small")),

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
-pub mod epidemic;
-pub mod history;
-pub mod laws;
-pub mod statistics;
-pub mod world;
+pub(crate) mod epidemic;
+pub(crate) mod history;
+pub(crate) mod laws;
+pub(crate) mod membership;
+pub(crate) mod statistics;
+pub(crate) mod world;

@@ -13,42 +13,42 @@ use rand_pcg::Pcg32;
 
 /// What the network does to messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Network {
+pub(crate) struct Network {
     /// How many in a hundred are lost.
-    pub loss_percent: u32,
+    pub(crate) loss_percent: u32,
     /// How many in a hundred come twice.
-    pub duplicate_percent: u32,
+    pub(crate) duplicate_percent: u32,
     /// Shortest and longest flight.
-    pub flight: (Duration, Duration),
+    pub(crate) flight: (Duration, Duration),
 }
 
 impl Network {
     /// Nothing is lost, and every flight takes a millisecond.
-    pub const CALM: Self = Self {
+    pub(crate) const CALM: Self = Self {
         loss_percent: 0,
         duplicate_percent: 0,
         flight: (Duration::from_millis(1), Duration::from_millis(1)),
     };
 
     /// Much is lost, repeated and overtaken.
-    pub const ROUGH: Self = Self {
+    pub(crate) const ROUGH: Self = Self {
         loss_percent: 25,
         duplicate_percent: 25,
         flight: (Duration::from_millis(1), Duration::from_millis(300)),
     };
 }
 
-pub struct World {
-    pub config: Config,
-    pub network: Network,
-    pub now: Time,
+pub(crate) struct World {
+    pub(crate) config: Config,
+    pub(crate) network: Network,
+    pub(crate) now: Time,
     /// `None`: stopped.
-    pub nodes: Vec<Option<Node>>,
+    pub(crate) nodes: Vec<Option<Node>>,
     /// Check every node's invariants, and S1 across nodes, after each step.
-    pub watched: bool,
+    pub(crate) watched: bool,
     /// Bytes and messages that were sent.
-    pub bytes: u64,
-    pub messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) messages: u64,
     lives: Vec<Life>,
     /// Nodes that cannot hear or be heard by others outside.
     island: HashSet<usize>,
@@ -75,7 +75,7 @@ const NEVER: Time = Time(u64::MAX);
 
 impl World {
     /// Nodes that all begin their rounds at the same time: that of the analyses. Otherwise each begins at its own.
-    pub fn new(nodes: usize, config: Config, network: Network, seed: u64, in_step: bool) -> Self {
+    pub(crate) fn new(nodes: usize, config: Config, network: Network, seed: u64, in_step: bool) -> Self {
         config.validate().expect("a valid configuration");
         let mut world = Self {
             config,
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// A node begins its next life, with nothing but its number.
-    pub fn start(&mut self, node: usize, in_step: bool) {
+    pub(crate) fn start(&mut self, node: usize, in_step: bool) {
         self.lives[node] = self.lives[node].next();
         let interval_ns = self.config.round_interval.as_nanos() as u64;
         let wait = if in_step {
@@ -117,27 +117,32 @@ impl World {
         self.schedule(node);
     }
 
-    pub fn stop(&mut self, node: usize) {
+    pub(crate) fn stop(&mut self, node: usize) {
         self.nodes[node] = None;
         self.wakes[node] = NEVER;
     }
 
+    /// A stopped node forgets which lives it has had.
+    pub(crate) fn lose_disk(&mut self, node: usize) {
+        self.lives[node] = Life(0);
+    }
+
     /// Cuts these nodes off from all others; an empty island heals the network.
-    pub fn cut_off(&mut self, island: impl IntoIterator<Item = usize>) {
+    pub(crate) fn cut_off(&mut self, island: impl IntoIterator<Item = usize>) {
         self.island = island.into_iter().collect();
     }
 
-    pub fn node(&mut self, node: usize) -> &mut Node {
+    pub(crate) fn node(&mut self, node: usize) -> &mut Node {
         self.nodes[node].as_mut().expect("it runs")
     }
 
     /// The nodes that run.
-    pub fn running(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten()
     }
 
     /// Everything that happens for a while.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let until = self.now + time;
         while self.agenda.peek().is_some_and(|due| due.at <= until) {
             let due = self.agenda.pop().expect("it was there");
