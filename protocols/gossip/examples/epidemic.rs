@@ -9,8 +9,6 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use common::epidemic::{Spread, expected_rounds, mean_field_rounds, quiet, spread};
 use common::membership::{errors, expected_unanswered};

@@ -1,6 +1,6 @@
 //! How much a node knows, said in a few bytes.
 
-use qlab_kernel::{Reader, Sink, Wire, WireError};
+use qlab_kernel::{Reader, Sink, Wire, WireError, mutant};
 
 use crate::Actor;
 use crate::store::Delta;
@@ -34,13 +34,14 @@ impl Summary {
 
     /// Whether something is known here that helps whoever knows `theirs`.
     #[must_use]
-    pub const fn has_news_for(&self, theirs: &Self) -> bool {
+    pub fn has_news_for(&self, theirs: &Self) -> bool {
         self.forgotten > theirs.forgotten || (self.version > theirs.version && self.may_continue(theirs))
     }
 
     /// Whether `theirs` can be continued from here. Whoever has begun anew and not caught up yet must not listen to those
     /// who have forgotten less: between their entries may be some whose deletion nobody would tell any more.
-    const fn may_continue(&self, theirs: &Self) -> bool {
+    fn may_continue(&self, theirs: &Self) -> bool {
+        mutant!("gossip: whoever begins anew listens to those who forgot less", { return true });
         self.forgotten >= theirs.forgotten || theirs.version >= theirs.forgotten
     }
 
@@ -49,7 +50,7 @@ impl Summary {
     pub fn accepts(&self, delta: &Delta) -> Option<bool> {
         let theirs = Self { origin: delta.origin, forgotten: delta.forgotten, version: delta.version };
         if theirs.forgets_what_misses(self) {
-            let anew = qlab_kernel::mutant!(true, "gossip: what was deleted and forgotten comes back", false);
+            let anew = mutant!(true, "gossip: what was deleted and forgotten comes back", false);
             return (delta.after == 0).then_some(anew);
         }
         (delta.after <= self.version && theirs.may_continue(self)).then_some(false)

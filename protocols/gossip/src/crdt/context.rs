@@ -89,8 +89,8 @@ impl DotContext {
 }
 
 fn insert_range(ranges: &mut Vec<Range>, new: Range) {
-    let reach = mutant!(1, "crdt: ranges that touch stay apart", 0);
-    let from = ranges.partition_point(|range| range.last < new.first - reach);
+    let reach = mutant!(1, "crdt: a range does not join the one after it", 0);
+    let from = ranges.partition_point(|range| range.last < new.first - 1);
     let to = ranges.partition_point(|range| range.first <= new.last.saturating_add(reach));
     let mut joined = new;
     for range in &ranges[from..to] {

@@ -142,31 +142,21 @@ impl History {
     /// The value that the visible operations come to.
     pub(crate) fn specification(&self, visible: &BTreeSet<usize>) -> Value {
         let events = || visible.iter().map(|event| &self.events[*event]);
+        let elements = |events: &mut dyn Iterator<Item = &usize>| {
+            Value::Elements(events.map(|event| element(&self.events[*event])).collect())
+        };
         match self.kind {
             Kind::Own => unreachable!("own entries are no objects"),
-            Kind::GrowSet => Value::Elements(events().map(|event| element(event)).collect()),
+            Kind::GrowSet => elements(&mut visible.iter()),
             Kind::GCounter | Kind::PnCounter => Value::Sum(events().map(amount).sum()),
-            Kind::LwwRegister => Value::Elements(
-                visible
-                    .iter()
-                    .max_by_key(|event| self.order(**event))
-                    .map(|event| element(&self.events[*event]))
-                    .into_iter()
-                    .collect(),
-            ),
+            Kind::LwwRegister => {
+                elements(&mut visible.iter().max_by_key(|event| self.order(**event)).into_iter())
+            }
             Kind::MvRegister => {
                 let maximal = |event: &&usize| !events().any(|later| later.seen.contains(event));
-                Value::Elements(
-                    visible.iter().filter(maximal).map(|event| element(&self.events[*event])).collect(),
-                )
+                elements(&mut visible.iter().filter(maximal))
             }
-            Kind::OrSet => Value::Elements(
-                visible
-                    .iter()
-                    .filter(|event| self.is_added(**event, visible))
-                    .map(|event| element(&self.events[*event]))
-                    .collect(),
-            ),
+            Kind::OrSet => elements(&mut visible.iter().filter(|event| self.is_added(**event, visible))),
         }
     }
 

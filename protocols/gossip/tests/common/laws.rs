@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRng, TestRunner};
 use qlab_gossip::key::{Key, Kind};
 use qlab_gossip::membership::Health;
+use qlab_gossip::store::{Delta, Store};
 use qlab_gossip::{Actor, Config, Exchange, Life, Object, Operation};
 use qlab_kernel::NodeId;
 use rand::RngExt;
@@ -23,13 +24,14 @@ pub(crate) struct Law {
 }
 
 /// All of them.
-pub(crate) const LAWS: [Law; 11] = [
+pub(crate) const LAWS: [Law; 12] = [
     Law { name: "C1 merge is a join", hold: merge_is_a_join },
     Law { name: "C2 equal deliveries, equal bytes", hold: equal_deliveries_equal_bytes },
     Law { name: "C3 values follow the specification", hold: values_follow_the_specification },
     Law { name: "C4 no dot is used twice", hold: no_dot_is_used_twice },
     Law { name: "C5 encodings are canonical", hold: encodings_are_canonical },
     Law { name: "C6 the deleted stays deleted", hold: the_deleted_stays_deleted },
+    Law { name: "C6 copies follow their writer", hold: copies_follow_their_writer },
     Law { name: "S1 only its owner raises an incarnation", hold: only_its_owner_raises_an_incarnation },
     Law { name: "S1 every crashed node is declared dead", hold: every_crashed_node_is_declared_dead },
     Law { name: "S1 the living object", hold: the_living_object },
@@ -287,6 +289,76 @@ fn the_deleted_stays_deleted(seed: u64) {
         for key in &keys {
             let known = node.store().value(writer, &Key::own(key.clone())).is_some();
             assert_eq!(known, !deleted.contains(&key), "C6: {key:?} at {}", node.actor());
+        }
+    }
+}
+
+/// One writer sets, deletes and forgets; copies are made of copies, in small pieces that come late, twice and out of order.
+fn copies_follow_their_writer(seed: u64) {
+    let moves = prop::collection::vec((0_u8..12, any::<u8>(), any::<u8>()), 0..120);
+    for_all(seed, 150, &moves, |moves| {
+        let mut copies = Copies::new();
+        for (what, a, b) in moves {
+            copies.step(what, usize::from(a), usize::from(b));
+        }
+        copies.catch_up();
+    });
+}
+
+const WRITER: Actor = Actor { node: NodeId(0), life: Life::FIRST };
+
+struct Copies {
+    /// The first is the writer's own.
+    stores: Vec<Store>,
+    on_their_way: Vec<(usize, Delta)>,
+}
+
+impl Copies {
+    fn new() -> Self {
+        Self { stores: (0..4).map(|_| Store::new(1 << 20)).collect(), on_their_way: Vec::new() }
+    }
+
+    fn key(at: usize) -> Key {
+        Key::own(Bytes::from(vec![(at % 6) as u8]))
+    }
+
+    fn step(&mut self, what: u8, a: usize, b: usize) {
+        match what {
+            0..3 => {
+                self.stores[0].write(WRITER, Self::key(a), Some(Bytes::from(vec![b as u8])));
+            }
+            3 | 4 if self.stores[0].value(WRITER, &Self::key(a)).is_some() => {
+                self.stores[0].write(WRITER, Self::key(a), None);
+            }
+            5 => {
+                let version = self.stores[0].summary(WRITER).version;
+                self.stores[0].forget(WRITER, version.saturating_sub(b as u64 % 4));
+            }
+            6..9 => {
+                let (from, to) = (b % 4, 1 + a % 3);
+                let known = self.stores[to].summary(WRITER);
+                let deltas = self.stores[from].deltas(&[known], 70 + a % 40);
+                self.on_their_way.extend(deltas.into_iter().map(|delta| (to, delta)));
+            }
+            9.. if !self.on_their_way.is_empty() => {
+                let (to, delta) = self.on_their_way[a % self.on_their_way.len()].clone();
+                self.stores[to].apply(delta);
+            }
+            _ => {}
+        }
+    }
+
+    /// Every copy hears the writer out, and must then hold what the writer holds.
+    fn catch_up(&mut self) {
+        for to in 1..self.stores.len() {
+            while let Some(delta) = self.stores[0].deltas(&[self.stores[to].summary(WRITER)], 100).pop() {
+                self.stores[to].apply(delta);
+            }
+            for key in (0..6).map(Self::key) {
+                let (copy, own) = (self.stores[to].value(WRITER, &key), self.stores[0].value(WRITER, &key));
+                assert_eq!(copy, own, "C6: copy {to} of {key:?}");
+            }
+            self.stores[to].check();
         }
     }
 }
