@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// System under test; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(System::ALL.map(System::name)))]
     pub system: Vec<String>,
-    /// Replicas, 1 to 63; the unreplicated server always has one.
+    /// Replicas, 1 to 63 [default: 3, of pbft 4]; the unreplicated server always has one.
     #[arg(long, value_name = "N")]
     pub replicas: Option<i64>,
     /// What a write has survived when it is acknowledged: loss of power, the end of the process, nothing.
@@ -114,7 +114,7 @@ pub struct RunArgs {
     /// Keys that the load touches [default: 10000].
     #[arg(long, value_name = "N")]
     pub keys: Option<i64>,
-    /// uniform, latest or zipf:S [default: uniform].
+    /// uniform, latest, fresh or zipf:S [default: uniform; fresh for paxos, whose registers take one value for ever].
     #[arg(long, value_name = "HOW")]
     pub key_distribution: Option<String>,
     /// How requests arrive; see below [default: closed:64].
@@ -304,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn unless_it_is_said_there_are_as_many_replicas_as_survive_the_failure_of_one() {
+        let plan = plan("qlab run --system raft --system unreplicated --system pbft");
+        let systems: Vec<_> = plan.points.iter().map(|point| (point.system, point.replicas)).collect();
+        assert_eq!(systems, [(System::Raft, 3), (System::Unreplicated, 1), (System::Pbft, 4)]);
+    }
+
+    #[test]
     fn flags_replace_the_values_of_a_plan() {
         let plan = plan("qlab run floor --system raft --value-bytes 1024 --repeats 2 --measure 1s");
         assert!(plan.points.iter().all(|point| point.value_bytes == 1024 && point.system == System::Raft));
@@ -355,7 +362,8 @@ mod tests {
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let system = refusal("qlab run --system rafft");
         assert!(
-            system.contains("'rafft'") && system.contains("unreplicated, raft, multi-paxos, etcd"),
+            system.contains("'rafft'")
+                && system.contains("unreplicated, raft, multi-paxos, paxos, pbft, etcd"),
             "{system}"
         );
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));

@@ -83,6 +83,8 @@ fn used(status: &Status) -> Used {
         leads: Some(status.leader == Some(status.node)),
         syncs: Some(status.journal.syncs),
         messages: Some(transport.peer_frames_out + transport.client_frames_in + transport.client_frames_out),
+        decisions: status.counters.get("decisions").copied(),
+        round_trips: status.counters.get("round_trips").copied(),
         bytes: Some(transport.peer_bytes_out + transport.client_bytes_in + transport.client_bytes_out),
     }
 }

@@ -18,12 +18,15 @@ use anyhow::{Context, anyhow};
 use qlab_kernel::NodeId;
 use qlab_node::config::Config;
 use qlab_node::control::{Order, Report, Status};
+use qlab_node::keys::Credentials;
 use qlab_transport::{Identity, ReplicaEntry, Roster};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::configurations::configurations;
 use crate::clock::Stopwatch;
 
+/// The place of the one client in the list of those who may ask.
+pub const CLIENT: u16 = 0;
 /// Longest that a replica may take to start, recovery included.
 pub const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest that a replica may take to answer.
@@ -61,6 +64,7 @@ pub struct Fleet {
     configs: Vec<Config>,
     addresses: Vec<SocketAddr>,
     client: Identity,
+    credentials: Option<Credentials>,
     reports: Receiver<(usize, u32, Option<Report>)>,
     sender: Sender<(usize, u32, Option<Report>)>,
 }
@@ -94,9 +98,17 @@ impl Fleet {
         fs::create_dir_all(&spec.dir).with_context(|| format!("cannot make {}", spec.dir.display()))?;
         let (sender, reports) = mpsc::channel();
         let client = Identity::generate()?;
-        let configs = configurations(&spec, &client)?;
-        let mut fleet =
-            Self { spec, replicas: Vec::new(), configs, addresses: Vec::new(), client, reports, sender };
+        let (configs, credentials) = configurations(&spec, &client)?;
+        let mut fleet = Self {
+            spec,
+            replicas: Vec::new(),
+            configs,
+            addresses: Vec::new(),
+            client,
+            credentials,
+            reports,
+            sender,
+        };
         for node in 0..fleet.configs.len() {
             let replica = fleet.spawn(node, 1)?;
             fleet.replicas.push(replica);
@@ -124,6 +136,11 @@ impl Fleet {
     /// The key of the client that the replicas answer.
     pub fn client(&self) -> &Identity {
         &self.client
+    }
+
+    /// What that client needs besides, where nobody is believed alone.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// How many replicas there are, whatever their condition.

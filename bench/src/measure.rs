@@ -5,10 +5,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use qlab_kernel::NodeId;
+use qlab_kernel::{NodeId, Request};
 use qlab_loadgen::run::{Moment, Outcome, Spec};
 use qlab_loadgen::targets::etcd::Etcd;
 use qlab_loadgen::targets::quic::Quic;
+use qlab_loadgen::targets::voting::Voting;
+use qlab_node::keys::Credentials;
 use qlab_report::Verdict;
 use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
 
@@ -68,7 +70,7 @@ pub fn measure(
         let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
         Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
-    let mut judgement = verdict::judge(&outcome.history);
+    let mut judgement = verdict::judge(&outcome.history, point.system.model());
     if !outcome.verified {
         judgement.doubt("not every key could be read after the load");
     }
@@ -140,16 +142,18 @@ fn ours(cluster: &mut Cluster) -> Option<&mut Fleet> {
 
 /// Whom the load is for.
 enum Target {
-    Ours { roster: Roster, identity: Box<Identity> },
+    Ours { roster: Roster, identity: Box<Identity>, credentials: Option<Credentials> },
     Etcd(Vec<std::net::SocketAddr>),
 }
 
 impl Target {
     fn of(cluster: &Cluster) -> anyhow::Result<Self> {
         Ok(match cluster {
-            Cluster::Ours(fleet) => {
-                Self::Ours { roster: fleet.roster()?, identity: Box::new(fleet.client().clone()) }
-            }
+            Cluster::Ours(fleet) => Self::Ours {
+                roster: fleet.roster()?,
+                identity: Box::new(fleet.client().clone()),
+                credentials: fleet.credentials().cloned(),
+            },
             Cluster::Etcd(cluster) => Self::Etcd(cluster.clients().to_vec()),
         })
     }
@@ -167,14 +171,24 @@ fn load(
     let observe = move |moment, now_ns| _ = told.send((moment, now_ns));
     runtime.block_on(async {
         match target {
-            Target::Ours { roster, identity } => {
+            Target::Ours { roster, identity, credentials } => {
                 let nodes: Vec<NodeId> = roster.replicas().iter().map(|replica| replica.node).collect();
                 let socket =
                     Socket::bind(([127, 0, 0, 1], 0).into()).context("cannot open the client's socket")?;
                 let options = Options { client_queue_bytes_max: CLIENT_QUEUE_BYTES, ..Options::default() };
                 let endpoint = ClientEndpoint::start(socket, *identity, roster, options)?;
-                let quic = Quic::start(endpoint.clone(), nodes, connections);
-                let outcome = qlab_loadgen::run::run(quic, spec, observe, stop).await;
+                let outcome = match credentials {
+                    None => {
+                        let quic = Quic::start(endpoint.clone(), nodes, connections);
+                        qlab_loadgen::run::run(quic, spec, observe, stop).await
+                    }
+                    Some(Credentials { prover, matching }) => {
+                        let prove = move |request: &Request| prover.prove(request);
+                        let replicas = u16::try_from(nodes.len()).context("replicas fit a node set")?;
+                        let voting = Voting::start(endpoint.clone(), replicas, matching, connections, prove);
+                        qlab_loadgen::run::run(voting, spec, observe, stop).await
+                    }
+                };
                 endpoint.close().await;
                 Ok(outcome?)
             }
@@ -216,6 +230,8 @@ fn difference(before: &[Used], after: &[Used]) -> Vec<Used> {
         syncs: grown(before.syncs, after.syncs),
         messages: grown(before.messages, after.messages),
         bytes: grown(before.bytes, after.bytes),
+        decisions: grown(before.decisions, after.decisions),
+        round_trips: grown(before.round_trips, after.round_trips),
     });
     differences.collect()
 }

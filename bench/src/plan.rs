@@ -28,9 +28,11 @@ pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 5] = [
     ("quick", include_str!("../plans/quick.toml")),
     ("floor", include_str!("../plans/floor.toml")),
+    ("consensus", include_str!("../plans/consensus.toml")),
+    ("ablation", include_str!("../plans/ablation.toml")),
     ("faults", include_str!("../plans/faults.toml")),
 ];
 
@@ -158,6 +160,27 @@ mod tests {
     }
 
     #[test]
+    fn the_ablation_plan_switches_one_thing_at_a_time_beside_the_default() {
+        let plan = embedded("ablation");
+        for point in &plan.points {
+            let switched = usize::from(point.cell != "default");
+            // Two sizes are one choice of quorums.
+            let switches = point.switches.len().min(1);
+            assert_eq!(switches, switched, "{} in {}", point.system, point.cell);
+            let beside = |other: &&Point| other.cell == "default" && other.system == point.system;
+            let default = plan.points.iter().find(beside).expect("what is switched has a default");
+            assert_eq!((default.load, default.replicas), (point.load, point.replicas));
+        }
+    }
+
+    #[test]
+    fn consensus_is_compared_among_systems_that_survive_one_fault_each() {
+        let plan = embedded("consensus");
+        let replicas = |system| plan.points.iter().find(|point| point.system == system).unwrap().replicas;
+        assert_eq!([System::Raft, System::MultiPaxos, System::Pbft].map(replicas), [3, 3, 4]);
+    }
+
+    #[test]
     fn each_round_measures_every_point_and_shares_come_last() {
         let plan = embedded("floor");
         let slots = plan.schedule();
@@ -179,7 +202,8 @@ mod tests {
         let error = Plan::draft("flor").unwrap_err().to_string();
         assert_eq!(
             error,
-            "there is no plan \"flor\"; there are quick, floor, faults, or give the path of a .toml file"
+            "there is no plan \"flor\"; there are quick, floor, consensus, ablation, \
+             faults, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }

@@ -75,12 +75,20 @@ pub fn cell(
         fsyncs_per_op: per_op(sum(|used| used.syncs).map(|syncs| syncs as f64)),
         messages_per_op: per_op(sum(|used| used.messages).map(|messages| messages as f64)),
         bytes_per_op: per_op(sum(|used| used.bytes).map(|bytes| bytes as f64)),
+        round_trips_per_decision: round_trips_per_decision(&measured.used),
         verdict: measured.judgement.verdict,
         judged_ops: measured.judgement.judged_ops,
         validity,
         reasons,
         faults,
     }
+}
+
+/// What a decision took, if decisions are counted and there was one.
+fn round_trips_per_decision(used: &[Used]) -> Option<f64> {
+    let total = |of: fn(&Used) -> Option<u64>| used.iter().map(of).sum::<Option<u64>>();
+    let decisions = total(|used| used.decisions).filter(|decisions| *decisions > 0)?;
+    Some(total(|used| used.round_trips)? as f64 / decisions as f64)
 }
 
 /// The histograms behind a row, one for each class of operations and kind of latency.

@@ -14,6 +14,7 @@ use qlab_report::manifest::FORMAT;
 use qlab_report::{Cell, Design, Health, Manifest, RunWriter, Status, Utc, Verdict};
 
 use crate::clock::Stopwatch;
+use crate::fleet::CLIENT;
 use crate::interrupt::Interrupt;
 use crate::machine::HealthProbe;
 use crate::measure::{Measurement, measure};
@@ -228,6 +229,7 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
     };
     let has_faults = !point.faults.is_empty();
     Ok(Spec {
+        client: CLIENT,
         load,
         mix: Mix::reads(point.read_fraction).context("a share of reads lies in 0 to 1")?,
         keys: point.keys,
@@ -235,7 +237,7 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         values: ValueSizes::fixed(point.value_bytes)?,
         sessions: point.connections as usize,
         window: SESSION_OUTSTANDING_MAX.into(),
-        preload: true,
+        preload: point.preloads(),
         verify: true,
         warmup: plan.warmup,
         measure: plan.measure,

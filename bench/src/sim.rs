@@ -11,7 +11,8 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use qlab_kernel::Protocol;
-use qlab_paxos::MultiPaxos;
+use qlab_paxos::{MultiPaxos, Paxos};
+use qlab_pbft::Pbft;
 use qlab_raft::Raft;
 use qlab_report::{Campaign, Code, Utc, campaign, numbers, table};
 use qlab_simulator::scenario::{self, StoryError};
@@ -76,7 +77,7 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 3] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME];
+pub const SYSTEMS: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +116,8 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
         Unreplicated::NAME => simulate_system::<Unreplicated>(args, choice, interrupt),
         Raft::NAME => simulate_system::<Raft>(args, choice, interrupt),
         MultiPaxos::NAME => simulate_system::<MultiPaxos>(args, choice, interrupt),
+        Paxos::NAME => simulate_system::<Paxos>(args, choice, interrupt),
+        Pbft::NAME => simulate_system::<Pbft>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }
 }

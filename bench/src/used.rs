@@ -13,4 +13,8 @@ pub struct Used {
     pub messages: Option<u64>,
     /// Their bytes.
     pub bytes: Option<u64>,
+    /// Values it decided by itself.
+    pub decisions: Option<u64>,
+    /// Questions that it asked of a quorum for those.
+    pub round_trips: Option<u64>,
 }

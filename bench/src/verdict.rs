@@ -35,13 +35,13 @@ impl Judgement {
     }
 }
 
-/// Judges a history as that of a linearizable key-value store.
-pub fn judge(history: &history::History) -> Judgement {
+/// Judges a history as that of linearizable objects, one behind each key.
+pub fn judge(history: &history::History, model: Model) -> Judgement {
     if history.overflowed() > 0 {
         let overflowed = history.overflowed();
         return Judgement::unknown(format!("{overflowed} operations did not fit into the history"));
     }
-    match qlab_checker::check(&judged(history), Model::Kv, &Options::default()) {
+    match qlab_checker::check(&judged(history), model, &Options::default()) {
         Ok(report) => sum_up(report),
         Err(error) => Judgement::unknown(error.to_string()),
     }
@@ -64,7 +64,8 @@ pub fn judged(history: &history::History) -> History {
     judged
 }
 
-/// Whether all replicas applied the same: equal hashes at the same index. `None` as long as they are not level.
+/// Whether all replicas applied the same: equal hashes at the same index. `None` as long as they are not level. Replicas without a
+/// log have neither: that they hold the same is for the judge of what clients read, and for the simulator's laws.
 pub fn agreement(statuses: &[Status]) -> Option<Result<(), String>> {
     let first = statuses.first()?;
     if statuses.iter().any(|status| status.applied_index != first.applied_index) {
@@ -113,7 +114,7 @@ fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
     };
     match operation.end {
         End::Ok => Some(asked.during(begun, ended)),
-        End::Mismatch if operation.kind == Kind::CompareAndSet => Some(asked.failed_during(begun, ended)),
+        End::Mismatch if operation.kind != Kind::Get => Some(asked.failed_during(begun, ended)),
         End::Mismatch | End::Unknown => Some(asked.unknown_since(begun)),
         // Certainly without effect.
         End::Failed => None,

@@ -17,14 +17,18 @@ use qlab_report::Verdict;
 
 const CONNECTIONS: usize = 4;
 
-fn fleet(dir: PathBuf, durability: &str) -> Fleet {
+/// A system, how many replicas survive the failure of one, and options with which images are made and sent within seconds.
+type System = (&'static str, u16, &'static str);
+const RAFT: System = ("raft", 3, "snapshot_log_bytes = 300000");
+const PBFT: System = ("pbft", 4, "checkpoint_bytes = 300000");
+
+fn fleet((system, replicas, options): System, dir: PathBuf, durability: &str) -> Fleet {
     let spec = FleetSpec {
         program: env!("CARGO_BIN_EXE_qlab").into(),
         dir,
-        system: "raft".into(),
-        // Small enough that images are made and sent within seconds.
-        options: "snapshot_log_bytes = 300000".parse().unwrap(),
-        replicas: 3,
+        system: system.into(),
+        options: options.parse().unwrap(),
+        replicas,
         durability: durability.into(),
         seed: 11,
         emulated_link: true,
@@ -65,7 +69,7 @@ fn under_load(cluster: &mut Cluster, measure: Duration, mut disturb: impl FnMut(
 
 fn expect_right(cluster: &mut Cluster, outcome: &Outcome) {
     assert!(outcome.verified, "not every key could be read after the load: {:?}", outcome.counters);
-    let judgement = verdict::judge(&outcome.history);
+    let judgement = verdict::judge(&outcome.history, qlab_checker::Model::Kv);
     assert_eq!(judgement.verdict, Verdict::Linearizable, "{}", judgement.explanation);
     let Cluster::Ours(fleet) = cluster else { unreachable!("only ours") };
     for _ in 0..200 {
@@ -79,8 +83,12 @@ fn expect_right(cluster: &mut Cluster, outcome: &Outcome) {
 
 #[test]
 fn a_leader_killed_and_a_follower_paused_under_load_lose_nothing() {
+    kill_leader_and_pause_follower(RAFT);
+}
+
+fn kill_leader_and_pause_follower(system: System) {
     let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "fdatasync")));
+    let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "fdatasync")));
     let (mut killed, mut paused) = (None, None);
     let outcome = under_load(&mut cluster, Duration::from_secs(6), |fleet, call| match call {
         20 => {
@@ -91,7 +99,7 @@ fn a_leader_killed_and_a_follower_paused_under_load_lose_nothing() {
         60 => fleet.restart(killed.unwrap()).unwrap(),
         75 => {
             let leader = fleet.leader().unwrap();
-            let follower = (0..3).find(|node| Some(*node) != leader).unwrap();
+            let follower = (0..fleet.replicas()).find(|node| Some(*node) != leader).unwrap();
             fleet.pause(follower).unwrap();
             paused = Some(follower);
         }
@@ -106,8 +114,17 @@ fn a_leader_killed_and_a_follower_paused_under_load_lose_nothing() {
 
 #[test]
 fn a_leader_paused_past_its_election_serves_no_stale_read_when_it_goes_on() {
+    pause_leader(RAFT);
+}
+
+#[test]
+fn a_primary_paused_past_its_view_is_not_believed_when_it_goes_on() {
+    pause_leader(PBFT);
+}
+
+fn pause_leader(system: System) {
     let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "memory")));
+    let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "memory")));
     let mut paused = None;
     let outcome = under_load(&mut cluster, Duration::from_secs(4), |fleet, call| match call {
         15 => {
@@ -125,12 +142,22 @@ fn a_leader_paused_past_its_election_serves_no_stale_read_when_it_goes_on() {
 
 #[test]
 fn all_replicas_killed_at_once_come_back_with_everything_acknowledged() {
+    kill_everyone(RAFT);
+}
+
+#[test]
+fn all_replicas_of_pbft_killed_at_once_come_back_with_everything_acknowledged() {
+    kill_everyone(PBFT);
+}
+
+fn kill_everyone(system: System) {
     let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "fdatasync")));
+    let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "fdatasync")));
     let outcome = under_load(&mut cluster, Duration::from_secs(4), |fleet, call| {
         if call == 20 {
-            (0..3).for_each(|node| fleet.kill(node).unwrap());
-            (0..3).for_each(|node| fleet.restart(node).unwrap());
+            (0..fleet.replicas()).for_each(|node| fleet.kill(node).unwrap());
+            (0..fleet.replicas()).for_each(|node| fleet.begin_restart(node).unwrap());
+            (0..fleet.replicas()).for_each(|node| while !fleet.restarted(node).unwrap() {});
         }
     });
     expect_right(&mut cluster, &outcome);
@@ -139,13 +166,20 @@ fn all_replicas_killed_at_once_come_back_with_everything_acknowledged() {
 
 #[test]
 fn a_partition_a_slow_disk_and_a_lossy_link_lose_nothing() {
+    disturb(RAFT);
+}
+
+fn disturb(system: System) {
     let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::Ours(Box::new(fleet(dir.path().join("fleet"), "fdatasync")));
+    let mut cluster = Cluster::Ours(Box::new(fleet(system, dir.path().join("fleet"), "fdatasync")));
     let mut cut_off = None;
     let outcome = under_load(&mut cluster, Duration::from_secs(5), |fleet, call| match call {
         15 => {
             let leader = fleet.leader().unwrap().expect("a leader serves the load");
-            let others = (0..3).filter(|node| *node != leader).map(|node| fleet.address(node)).collect();
+            let others = (0..fleet.replicas())
+                .filter(|node| *node != leader)
+                .map(|node| fleet.address(node))
+                .collect();
             fleet.order(leader, &Order::Partition { from: others }).unwrap();
             cut_off = Some(leader);
         }
@@ -164,7 +198,7 @@ fn a_partition_a_slow_disk_and_a_lossy_link_lose_nothing() {
 #[test]
 fn a_replica_that_lost_its_journal_must_not_come_back_as_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let mut fleet = fleet(dir.path().join("fleet"), "fdatasync");
+    let mut fleet = fleet(RAFT, dir.path().join("fleet"), "fdatasync");
     fleet.kill(1).unwrap();
     std::fs::remove_dir_all(dir.path().join("fleet/journal-1")).unwrap();
     let refusal = format!("{:#}", fleet.restart(1).unwrap_err());
@@ -174,7 +208,7 @@ fn a_replica_that_lost_its_journal_must_not_come_back_as_itself() {
 #[test]
 fn leadership_that_is_yielded_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
-    let mut fleet = fleet(dir.path().join("fleet"), "memory");
+    let mut fleet = fleet(RAFT, dir.path().join("fleet"), "memory");
     let first = await_leader(&mut fleet, None);
     fleet.order(first, &Order::Yield { to: None }).unwrap();
     await_leader(&mut fleet, Some(first));

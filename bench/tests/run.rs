@@ -72,13 +72,13 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn a_small_run_is_judged_kept_and_valid() {
     let out = tempfile::tempdir().unwrap();
-    let arguments = "run --system raft --system unreplicated --load closed:16 --read-fraction 0.5 --keys 100 \
+    let arguments = "run --system raft --system unreplicated --system pbft --load closed:16 --read-fraction 0.5 --keys 100 \
                      --warmup 200ms --measure 500ms --json";
     let Output { status, stdout, stderr } = qlab(arguments, out.path()).output().unwrap();
     assert!(status.success(), "{status}: {}", text(&stderr));
     let printed: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
     let cells = printed["cells"].as_array().unwrap();
-    assert_eq!(cells.len(), 2);
+    assert_eq!(cells.len(), 3);
     for cell in cells {
         assert_eq!(cell["verdict"], "linearizable");
         assert!(cell["judged_ops"].as_u64().unwrap() > 200, "{cell}");
@@ -163,6 +163,7 @@ fn mistakes_are_named_and_what_is_valid_is_listed() {
         ("run --lod closed:1".to_owned(), &["--lod", "--load"][..]),
         ("run nonsense".to_owned(), &["nonsense", "quick", "floor"][..]),
         ("run --faults kill@2s".to_owned(), &["\"kill@2s\"", "kill-leader", "slow-disk", "delay"][..]),
+        ("run --system pbft --replicas 5".to_owned(), &["3f + 1", "4, 7, 10", "not 5"][..]),
         ("run --load open:fast".to_owned(), &["open:fast", "operations per second"][..]),
         (format!("run {path}"), &["p.toml:7", "`read`", "election_timeout_min_ms", "`reads`"][..]),
     ];

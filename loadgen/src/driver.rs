@@ -55,6 +55,8 @@ pub enum Retry {
 /// What a driver needs to know.
 #[derive(Clone, Debug)]
 pub struct DriverConfig {
+    /// The place of this generator's key in the cluster's list of clients: whose sessions these are.
+    pub client: u16,
     /// Connections, at least 1 and at most as many as sessions.
     pub links: usize,
     /// Sessions, dealt to the connections in turn; 1 to [`SESSIONS_MAX`].
@@ -145,6 +147,8 @@ enum Source {
         class: Class,
         /// The next key.
         next: u32,
+        /// The first that is left out.
+        end: u32,
     },
     /// The tape, one operation for each vacancy.
     Closed,
@@ -184,6 +188,8 @@ pub struct Driver {
     source: Source,
     /// The next position of the tape.
     position: u64,
+    /// Every key below this one may have been written.
+    touched: u32,
     links: Vec<Link>,
     sessions: Vec<Session>,
     /// The session whose turn it is in open loop.
@@ -217,9 +223,10 @@ impl Driver {
             tape,
             source: Source::Idle,
             position: 0,
+            touched: 0,
             links: (0..config.links).map(|_| Link::default()).collect(),
             sessions: (0..config.sessions)
-                .map(|number| Session::new(number % config.links, number, &mut rng))
+                .map(|number| Session::new(config.client, number % config.links, number, &mut rng))
                 .collect(),
             turn: 0,
             vacancies: Vec::new(),
@@ -241,7 +248,8 @@ impl Driver {
     /// # Panics
     /// If operations are outstanding.
     pub fn begin_sweep(&mut self, class: Class, outstanding: u32) {
-        self.begin(Source::Sweep { class, next: 0 });
+        let end = if class == Class::Read { self.touched } else { self.config.keys };
+        self.begin(Source::Sweep { class, next: 0, end });
         self.vacate(outstanding);
     }
 
@@ -361,7 +369,7 @@ impl Driver {
     pub fn is_done(&self) -> bool {
         let offers = match self.source {
             Source::Idle => false,
-            Source::Sweep { next, .. } => next < self.config.keys,
+            Source::Sweep { next, end, .. } => next < end,
             Source::Closed | Source::Open { .. } => true,
         };
         !offers && self.outstanding == 0

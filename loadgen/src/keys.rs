@@ -18,7 +18,7 @@ pub const SKEW_MAX: f64 = 10.0;
 /// A prime above [`KEYS_MAX`], so that multiplying by it permutes the keys, whatever their count.
 const SPREAD: u64 = 2_654_435_761;
 
-/// How keys are chosen. Written and parsed as `uniform`, `zipf:0.99`, `latest` and `latest:0.8`.
+/// How keys are chosen. Written and parsed as `uniform`, `zipf:0.99`, `latest`, `latest:0.8` and `fresh`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum KeyDistribution {
     /// Every key alike.
@@ -33,12 +33,15 @@ pub enum KeyDistribution {
         /// From 0 (uniform) to [`SKEW_MAX`].
         skew: f64,
     },
+    /// Each write takes a key that nobody has written, the next one, without end; reads choose among as many written last as
+    /// there are keys. For registers that are written once.
+    Fresh,
 }
 
 /// A key distribution that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "key distribution `{text}` is not one of uniform, zipf:S, latest, latest:S (S the skew, 0 to {SKEW_MAX})"
+    "key distribution `{text}` is not one of uniform, fresh, zipf:S, latest, latest:S (S the skew, 0 to {SKEW_MAX})"
 )]
 pub struct KeyDistributionError {
     text: String,
@@ -50,6 +53,7 @@ impl FromStr for KeyDistribution {
     fn from_str(text: &str) -> Result<Self, KeyDistributionError> {
         let parsed = match text.split_once(':') {
             None if text == "uniform" => Some(Self::Uniform),
+            None if text == "fresh" => Some(Self::Fresh),
             None if text == "latest" => Some(Self::Latest { skew: YCSB_SKEW }),
             Some(("zipf", text)) => skew(text).map(|skew| Self::Zipf { skew }),
             Some(("latest", text)) => skew(text).map(|skew| Self::Latest { skew }),
@@ -67,6 +71,7 @@ impl fmt::Display for KeyDistribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uniform => write!(f, "uniform"),
+            Self::Fresh => write!(f, "fresh"),
             Self::Zipf { skew } => write!(f, "zipf:{skew}"),
             Self::Latest { skew } if *skew == YCSB_SKEW => write!(f, "latest"),
             Self::Latest { skew } => write!(f, "latest:{skew}"),
@@ -81,6 +86,8 @@ pub struct KeySampler {
     ranks: Option<Zipf<f64>>,
     /// The key written last, for `latest`.
     cursor: Option<u32>,
+    /// Keys written so far, for `fresh`.
+    written: Option<u32>,
 }
 
 impl KeySampler {
@@ -92,16 +99,34 @@ impl KeySampler {
     pub fn new(distribution: KeyDistribution, keys: u32) -> Self {
         assert!((1..=KEYS_MAX).contains(&keys), "{keys} keys: 1 to {KEYS_MAX} are possible");
         let zipf = |skew| Some(Zipf::new(f64::from(keys), skew).expect("a skew from 0 and at least one key"));
-        let (ranks, cursor) = match distribution {
-            KeyDistribution::Uniform => (None, None),
-            KeyDistribution::Zipf { skew } => (zipf(skew), None),
-            KeyDistribution::Latest { skew } => (zipf(skew), Some(keys - 1)),
+        let (ranks, cursor, written) = match distribution {
+            KeyDistribution::Uniform => (None, None, None),
+            KeyDistribution::Zipf { skew } => (zipf(skew), None, None),
+            KeyDistribution::Latest { skew } => (zipf(skew), Some(keys - 1), None),
+            KeyDistribution::Fresh => (None, None, Some(0)),
         };
-        Self { keys, ranks, cursor }
+        Self { keys, ranks, cursor, written }
+    }
+
+    /// How many keys all draws so far have used up, if each write takes another.
+    #[must_use]
+    pub const fn used_up(&self) -> u32 {
+        match self.written {
+            Some(written) => written,
+            None => 0,
+        }
     }
 
     /// The next key, for an operation that writes or only reads.
     pub fn draw(&mut self, writes: bool, rng: &mut impl Rng) -> u32 {
+        if let Some(written) = &mut self.written {
+            if writes {
+                *written += 1;
+                return *written - 1;
+            }
+            let recent = (*written).clamp(1, self.keys);
+            return (*written).max(1) - 1 - rng.random_range(0..recent);
+        }
         match (&mut self.cursor, &self.ranks) {
             (Some(cursor), _) if writes => {
                 *cursor = (*cursor + 1) % self.keys;
@@ -180,8 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn fresh_writes_never_name_a_key_twice_and_reads_name_one_written_lately() {
+        let mut sampler = KeySampler::new(KeyDistribution::Fresh, 10);
+        let mut rng = Pcg64Mcg::seed_from_u64(7);
+        assert_eq!(sampler.draw(false, &mut rng), 0, "nothing is written yet");
+        for key in 0..100 {
+            assert_eq!(sampler.draw(true, &mut rng), key);
+            let read = sampler.draw(false, &mut rng);
+            assert!(read <= key && key - read < 10, "{read} after {key}");
+        }
+        assert_eq!(sampler.used_up(), 100);
+    }
+
+    #[test]
     fn names_are_parsed_and_errors_list_them() {
-        for text in ["uniform", "zipf:0.99", "latest", "latest:0.5"] {
+        for text in ["uniform", "fresh", "zipf:0.99", "latest", "latest:0.5"] {
             assert_eq!(text.parse::<KeyDistribution>().unwrap().to_string(), text);
         }
         for bad in ["", "zipf", "zipf:-1", "zipf:nan", "zipf:11", "hot:3"] {

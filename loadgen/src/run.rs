@@ -30,6 +30,8 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Spec {
+    /// The place of this generator's key in the cluster's list of clients.
+    pub client: u16,
     /// How load is offered.
     pub load: Load,
     /// Which operations.
@@ -46,7 +48,7 @@ pub struct Spec {
     pub window: u64,
     /// Whether every key is written once before the load.
     pub preload: bool,
-    /// Whether every key is read once after the load, so that each acknowledged write is seen or missed.
+    /// Whether every key that may have been written is read once after the load, so that each acknowledged write is seen or missed.
     pub verify: bool,
     /// Load before the measured window.
     pub warmup: Duration,
@@ -74,6 +76,7 @@ pub struct Spec {
 impl Default for Spec {
     fn default() -> Self {
         Self {
+            client: 0,
             load: Load::Closed { outstanding: 64 },
             mix: Mix::reads(0.0).expect("a fraction"),
             keys: 10_000,
@@ -276,6 +279,7 @@ impl<T: Target> Shell<T> {
         let tape =
             Tape::draw(spec.load, spec.mix, spec.key_distribution, spec.keys, tape_entries(spec), spec.seed);
         let config = DriverConfig {
+            client: spec.client,
             links: target.links(),
             sessions: spec.sessions,
             window: spec.window,
@@ -311,7 +315,7 @@ impl<T: Target> Shell<T> {
         Err(RunError::Preload { keys: spec.keys, counters })
     }
 
-    /// Reads every key once; whether all of that was answered. A stop leaves what is outstanding unknown.
+    /// Reads every key that may have been written once; whether all of that was answered. A stop leaves what is outstanding unknown.
     async fn verify(
         &mut self,
         spec: &Spec,

@@ -1,14 +1,15 @@
 //! Load as data: what arrives when, drawn once from a seed.
 //!
 //! Two arms of a comparison with the same seed get the same tape, and drawing costs nothing while the clock runs. A tape is
-//! finite and wraps: position n holds what position n − length held, one span later.
+//! finite and wraps: position n holds what position n − length held, one span later, and on further keys if each write takes a
+//! fresh one.
 
 use rand::SeedableRng;
 use rand_distr::{Distribution, Exp};
 use rand_pcg::Pcg64Mcg;
 
 use crate::arrivals::{Load, Spacing};
-use crate::keys::{KeyDistribution, KeySampler};
+use crate::keys::{KEYS_MAX, KeyDistribution, KeySampler};
 use crate::mix::{Class, Mix};
 use crate::values::stream_seed;
 
@@ -32,6 +33,8 @@ pub struct Tape {
     entries: Vec<Arrival>,
     /// How much later everything is the next time around.
     span_ns: u64,
+    /// How much further on every key is then.
+    span_keys: u32,
 }
 
 impl Tape {
@@ -65,7 +68,7 @@ impl Tape {
             })
             .collect();
         // The first gap stands before the first arrival, so wrapping adds exactly the last offset.
-        Self { entries, span_ns: gaps.offset_ns as u64 }
+        Self { entries, span_ns: gaps.offset_ns as u64, span_keys: keys.used_up() }
     }
 
     /// What arrives at `position`, from 0 without end.
@@ -73,7 +76,10 @@ impl Tape {
     pub fn at(&self, position: u64) -> Arrival {
         let len = self.entries.len() as u64;
         let mut arrival = self.entries[(position % len) as usize];
-        arrival.offset_ns += position / len * self.span_ns;
+        let laps = position / len;
+        arrival.offset_ns += laps * self.span_ns;
+        arrival.key =
+            ((u64::from(arrival.key) + laps * u64::from(self.span_keys)) % u64::from(KEYS_MAX)) as u32;
         arrival
     }
 

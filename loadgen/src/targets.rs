@@ -4,3 +4,4 @@ pub mod etcd;
 mod links;
 pub mod memory;
 pub mod quic;
+pub mod voting;

@@ -76,6 +76,11 @@ pub struct Cell {
     /// Bytes of those messages, per operation.
     pub bytes_per_op: Option<f64>,
 
+    /// Questions asked of a quorum before a value was decided, those in vain included; `None` for systems that decide nothing
+    /// by itself. Without contention it is the protocol's own number.
+    #[serde(default)]
+    pub round_trips_per_decision: Option<f64>,
+
     /// Was it right?
     pub verdict: Verdict,
     /// Operations that the verdict rests on.

@@ -95,11 +95,12 @@ pub const COLUMNS: &[Column] = &[
     column("judged_ops", &["judged_ops"], Form::Count, "operations the verdict rests on"),
     column("validity", &["validity"], Form::Text, "is it a measurement?"),
     column("reasons", &["reasons"], Form::Words, "why it is not, or may not be"),
+    column("round_trips_per_decision", &["round_trips_per_decision"], Form::Real, "questions asked of a quorum per value decided; empty where decisions are not counted"),
     column("fault_schedule", &["fault_schedule"], Form::Text, "faults asked for, KIND@START/DURATION; empty if none"),
 ];
 
 /// Columns that files of earlier versions lack. What they would hold has a value for "not there".
-const ADDED_LATER: [&str; 1] = ["fault_schedule"];
+const ADDED_LATER: [&str; 2] = ["round_trips_per_decision", "fault_schedule"];
 
 /// Why a table of cells could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -314,7 +315,9 @@ mod tests {
     #[test]
     fn a_file_of_an_earlier_version_is_read() {
         let text = String::from_utf8(write(&[cell()], &[]).unwrap()).unwrap();
-        let older = text.replace(",fault_schedule\n", "\n").replace(",VALID,,\n", ",VALID,\n");
+        let older = text
+            .replace(",round_trips_per_decision,fault_schedule\n", "\n")
+            .replace(",VALID,,,\n", ",VALID,\n");
         assert!(older.len() < text.len() - 15, "{older}");
         assert_eq!(read_cells(older.as_bytes()).unwrap(), [cell()]);
     }

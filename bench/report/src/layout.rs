@@ -31,6 +31,9 @@ pub struct Entry {
 /// How one column is read off a row.
 type Read = fn(&Row<'_>) -> Entry;
 
+/// A column of those tables only in which some system decides values one by one.
+const ROUND_TRIPS: &str = "round trips\n/decision";
+
 /// The columns of every table.
 const COLUMNS: &[(&str, Read)] = &[
     ("replicas", |row| number(row.first.replicas.to_string())),
@@ -44,6 +47,7 @@ const COLUMNS: &[(&str, Read)] = &[
     ("fsyncs\n/op", |row| spread(row.fsyncs_per_op, count)),
     ("messages\n/op", |row| spread(row.messages_per_op, count)),
     ("bytes\n/op", |row| spread(row.bytes_per_op, count)),
+    (ROUND_TRIPS, |row| spread(row.round_trips_per_decision, count)),
     ("verdict", |row| Entry {
         detail: format!("{} ops", count(row.judged_ops as f64)),
         ..word(row.verdict.name())
@@ -92,17 +96,20 @@ impl Layout {
         let has_ranks = rows.iter().any(|row| row.rank.is_some());
         let mut headings = vec!["cell", "system"];
         headings.extend(varying.iter().map(|parameter| parameter.heading));
-        headings.extend(COLUMNS.iter().map(|(heading, _)| heading));
+        let decides = rows.iter().any(|row| row.round_trips_per_decision.is_some());
+        let columns: Vec<_> =
+            COLUMNS.iter().filter(|(heading, _)| decides || *heading != ROUND_TRIPS).collect();
+        headings.extend(columns.iter().map(|(heading, _)| heading));
         headings.extend(has_ranks.then_some("rank"));
-        let entries = rows.iter().map(|row| entries(row, &varying, has_ranks)).collect();
+        let entries = rows.iter().map(|row| entries(row, &varying, &columns, has_ranks)).collect();
         Self { headings, rows: entries, caption: caption(&rows, &shared) }
     }
 }
 
-fn entries(row: &Row<'_>, varying: &[&Parameter], has_ranks: bool) -> Vec<Entry> {
+fn entries(row: &Row<'_>, varying: &[&Parameter], columns: &[&(&str, Read)], has_ranks: bool) -> Vec<Entry> {
     let mut entries = vec![word(&row.first.cell), word(&row.first.system)];
     entries.extend(varying.iter().map(|parameter| number((parameter.read)(row.first))));
-    entries.extend(COLUMNS.iter().map(|(_, read)| read(row)));
+    entries.extend(columns.iter().map(|(_, read)| read(row)));
     entries.extend(has_ranks.then(|| rank(row)));
     entries
 }

@@ -71,6 +71,8 @@ pub struct Row<'a> {
     pub messages_per_op: Option<Spread>,
     /// Message bytes per operation.
     pub bytes_per_op: Option<Spread>,
+    /// Questions asked of a quorum per decision.
+    pub round_trips_per_decision: Option<Spread>,
     /// The worst verdict.
     pub verdict: Verdict,
     /// Operations judged in all repeats.
@@ -150,6 +152,7 @@ fn row<'a>(all: &[Cell], repeats: &[&'a Cell]) -> Row<'a> {
         fsyncs_per_op: spread(&|cell| cell.fsyncs_per_op),
         messages_per_op: spread(&|cell| cell.messages_per_op),
         bytes_per_op: spread(&|cell| cell.bytes_per_op),
+        round_trips_per_decision: spread(&|cell| cell.round_trips_per_decision),
         verdict: repeats.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Unchecked),
         judged_ops: repeats.iter().fold(0, |sum, cell| sum.saturating_add(cell.judged_ops)),
         validity: repeats.iter().map(|cell| cell.validity).max().unwrap_or(Validity::Invalid),

@@ -123,7 +123,7 @@ fn key_problems(run: &Run) -> Vec<String> {
 fn cell_problems(cell: &Cell) -> Vec<String> {
     let reals = [cell.offered_per_s, cell.throughput_per_s, cell.cpu_us_per_op, cell.fsyncs_per_op]
         .into_iter()
-        .chain([cell.messages_per_op, cell.bytes_per_op]);
+        .chain([cell.messages_per_op, cell.bytes_per_op, cell.round_trips_per_decision]);
     let checks = [
         (reals.flatten().all(|real| real >= 0.0), "a rate or a cost is negative"),
         ((0.0..=1.0).contains(&cell.read_fraction), "read_fraction is not between 0 and 1"),

@@ -113,7 +113,9 @@ pub fn campaign<S: Subject>(
 
 /// The world of a seed for this system.
 pub fn schedule<S: Subject>(seed: u64, choice: Choice) -> Schedule {
-    Schedule::of(seed, choice, S::nodes)
+    let mut schedule = Schedule::of(seed, choice, S::nodes);
+    S::shape(&mut schedule);
+    schedule
 }
 
 /// Runs one world; a panic is a broken law, too.

@@ -1,11 +1,16 @@
 //! Simulated clients: each asks one thing after the other, retries with the same number wherever it likes, and writes down what it
 //! saw. Unknown outcomes stay in the history for ever.
+//!
+//! Where replicas are not believed alone, a client asks the one that enough of them named as the leader, and all of them after it
+//! waited in vain, until enough name one again.
 
 use std::time::Duration;
 
-use qlab_checker::{ABSENT, History, Operation};
+use bytes::Bytes;
+use qlab_checker::{ABSENT, History, Model, Operation};
 use qlab_kernel::client::{Answer, AnswerBody};
-use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time};
+use qlab_kernel::command::TAKEN;
+use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time, Votes};
 use qlab_machines::{Command, kv};
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -21,6 +26,8 @@ const ATTEMPTS_MAX: u32 = 12;
 const FORGETFUL_PERCENT: u32 = 5;
 /// Requests asked of anybody rather than of whoever is believed to lead, in a hundred: they find those who only believe so.
 const WANDERING_PERCENT: u32 = 25;
+/// How long clients ask for the same registers, where each takes one value for ever: then there are new ones to contend for.
+const GENERATION: Duration = Duration::from_millis(100);
 /// A value that no client wrote.
 const FOREIGN: u64 = qlab_checker::PLAIN_NUMBER_MAX;
 
@@ -35,6 +42,10 @@ pub(crate) struct Client {
     asked: Option<Asked>,
     /// Whom it asks.
     turns_to: NodeId,
+    /// What replicas said that are not believed alone.
+    votes: Option<Votes>,
+    /// Nobody knows who leads: it asks all of them.
+    asks_everyone: bool,
     /// Its number in the history: a new one after each unknown outcome.
     process: u32,
     /// The value it last saw under each key, for comparisons that succeed now and then.
@@ -56,10 +67,17 @@ struct Asked {
 /// What a client wants done.
 #[derive(Debug)]
 pub(crate) enum Wish {
-    /// Send this to a replica, and call [`Client::on_patience`] with the number if that takes too long.
-    Ask { to: NodeId, request: Request, patience: Duration, attempt_number: u64 },
+    /// Send this to whom it is for, and call [`Client::on_patience`] with the number if that takes too long.
+    Ask { to: Receivers, request: Request, patience: Duration, attempt_number: u64 },
     /// The answer came: think, then call [`Client::ask`].
     Think,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Receivers {
+    One(NodeId),
+    Everyone,
 }
 
 /// What all clients share.
@@ -70,6 +88,9 @@ pub(crate) struct Clientele {
     pub(crate) retries: u64,
     pub(crate) expired: u64,
     keys: u64,
+    model: Model,
+    /// Keys below this one were asked for.
+    keys_asked: u64,
     values: u64,
     sessions: u64,
     processes: u32,
@@ -79,12 +100,14 @@ pub(crate) struct Clientele {
 }
 
 impl Clientele {
-    pub(crate) fn new(keys: u64) -> Self {
+    pub(crate) fn new(keys: u64, model: Model) -> Self {
         Self {
             history: History::default(),
             retries: 0,
             expired: 0,
             keys,
+            model,
+            keys_asked: keys,
             values: 0,
             sessions: 0,
             processes: 0,
@@ -93,9 +116,24 @@ impl Clientele {
         }
     }
 
-    fn session(&mut self) -> SessionId {
+    /// Keys that were or may have been asked for, from 0.
+    pub(crate) const fn keys_asked(&self) -> u64 {
+        self.keys_asked
+    }
+
+    fn key(&mut self, now: Time, chance: &mut Pcg32) -> u64 {
+        let key = chance.random_range(0..self.keys);
+        if self.model != Model::WriteOnce {
+            return key;
+        }
+        let generation = now.0 / GENERATION.as_nanos() as u64;
+        self.keys_asked = self.keys_asked.max((generation + 1) * self.keys);
+        generation * self.keys + key
+    }
+
+    fn session(&mut self, client: ClientNumber) -> SessionId {
         self.sessions += 1;
-        SessionId(self.sessions)
+        SessionId::owned(client as u16, self.sessions)
     }
 
     fn process(&mut self) -> u32 {
@@ -105,15 +143,23 @@ impl Clientele {
 }
 
 impl Client {
-    pub(crate) fn new(number: ClientNumber, nodes: usize, clientele: &mut Clientele) -> Self {
+    /// One of `nodes` replicas, which believes what `matching` of them say.
+    pub(crate) fn new(
+        number: ClientNumber,
+        nodes: usize,
+        matching: usize,
+        clientele: &mut Clientele,
+    ) -> Self {
         Self {
             number,
             nodes,
-            session: clientele.session(),
+            session: clientele.session(number),
             is_open: false,
             next: Sequence(1),
             asked: None,
             turns_to: NodeId((number % nodes as u64) as u16),
+            votes: (matching > 1).then(|| Votes::new(nodes, matching)),
+            asks_everyone: false,
             process: clientele.process(),
             seen: vec![ABSENT; clientele.keys as usize],
         }
@@ -132,14 +178,17 @@ impl Client {
         }
         if percent(chance, WANDERING_PERCENT) {
             self.turns_to = NodeId(chance.random_range(0..self.nodes) as u16);
+        } else if let Some(leader) = self.named_leader() {
+            self.turns_to = leader;
         }
-        let key = chance.random_range(0..clientele.keys);
+        let key = clientele.key(now, chance);
         clientele.values += 1;
         let value = clientele.values;
         let operation = match chance.random_range(0..10) {
             _ if self.only_reads() => Operation::get(self.process, key, ABSENT),
             0..4 => Operation::get(self.process, key, ABSENT),
             4..8 => Operation::put(self.process, key, value),
+            _ if clientele.model == Model::WriteOnce => Operation::put(self.process, key, value),
             8 => Operation::cas(self.process, key, self.seen[key as usize], value),
             _ => Operation::delete(self.process, key),
         };
@@ -213,8 +262,11 @@ impl Client {
         asked.attempts += 1;
         asked.attempt_number = clientele.attempts;
         clientele.retries += u64::from(asked.attempts > 1);
+        if let Some(votes) = &mut self.votes {
+            votes.asked(&asked.request);
+        }
         Wish::Ask {
-            to: self.turns_to,
+            to: if self.asks_everyone { Receivers::Everyone } else { Receivers::One(self.turns_to) },
             request: asked.request.clone(),
             patience: PATIENCE,
             attempt_number: clientele.attempts,
@@ -228,8 +280,43 @@ impl Client {
             self.give_up(clientele);
             return Some(Wish::Think);
         }
-        self.turns_to = self.neighbour();
+        match &mut self.votes {
+            Some(votes) => {
+                votes.forget_leader();
+                self.asks_everyone = true;
+            }
+            None => self.turns_to = self.neighbour(),
+        }
         Some(self.attempt(clientele))
+    }
+
+    /// Appends what it believes of a replica's frame to `believed`. If that says who leads, it may ask there at once.
+    pub(crate) fn hear(
+        &mut self,
+        from: NodeId,
+        frame: Bytes,
+        clientele: &mut Clientele,
+        believed: &mut Vec<Bytes>,
+    ) -> Option<Wish> {
+        let Some(votes) = &mut self.votes else {
+            believed.push(frame);
+            return None;
+        };
+        let before = votes.leader();
+        // One that lies may send what cannot be read: so much the worse for what it has to say.
+        let _ = votes.take(from, &frame, believed);
+        let leader = self.named_leader().filter(|leader| before != Some(*leader))?;
+        if std::mem::take(&mut self.asks_everyone) {
+            // It was asked already.
+            self.turns_to = leader;
+        }
+        self.turn_to(Some(leader), clientele)
+    }
+
+    /// Whom enough replicas name as the leader; unknown where each is believed alone.
+    fn named_leader(&self) -> Option<NodeId> {
+        let leader = self.votes.as_ref()?.leader()?;
+        (usize::from(leader.0) < self.nodes).then_some(leader)
     }
 
     /// Takes one answer of a frame.
@@ -278,12 +365,12 @@ impl Client {
         };
         match outcome.status {
             kv::STORED | kv::DELETED | kv::SWAPPED => {
-                self.seen[operation.key as usize] = operation.value;
+                self.note_seen(operation.key, operation.value);
                 clientele.history.push(operation.during(asked.invoked.0, now.0));
             }
             // There was nothing to delete: the key is absent either way.
             kv::ABSENT => clientele.history.push(operation.during(asked.invoked.0, now.0)),
-            kv::MISMATCH => clientele.history.push(operation.failed_during(asked.invoked.0, now.0)),
+            kv::MISMATCH | TAKEN => clientele.history.push(operation.failed_during(asked.invoked.0, now.0)),
             // Whether it was ever executed is not known.
             _ => {
                 self.asked = Some(Asked { operation: Some(operation), ..asked });
@@ -303,10 +390,17 @@ impl Client {
                 (kv::FOUND, Ok(bytes)) => u64::from_le_bytes(bytes),
                 _ => FOREIGN,
             };
-            self.seen[operation.key as usize] = read;
+            self.note_seen(operation.key, read);
             clientele.history.push(Operation { value: read, ..operation }.during(asked.invoked.0, now.0));
         }
         Wish::Think
+    }
+
+    fn note_seen(&mut self, key: u64, value: u64) {
+        // Registers that are written once are not compared with: theirs are not kept.
+        if let Some(seen) = self.seen.get_mut(key as usize) {
+            *seen = value;
+        }
     }
 
     /// Whether it took effect will never be known.
@@ -332,12 +426,103 @@ impl Client {
     }
 
     fn renew(&mut self, clientele: &mut Clientele) {
-        self.session = clientele.session();
+        self.session = clientele.session(self.number);
         self.is_open = false;
         self.next = Sequence(1);
     }
 
     fn neighbour(&self) -> NodeId {
         NodeId(((usize::from(self.turns_to.0) + 1) % self.nodes) as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qlab_kernel::Index;
+    use qlab_kernel::client::{AnswerBuilder, answers};
+    use rand::SeedableRng;
+
+    use super::*;
+
+    struct Scene {
+        client: Client,
+        clientele: Clientele,
+    }
+
+    impl Scene {
+        /// A client of four replicas, which believes two of them and has just asked to open its session.
+        fn open() -> (Self, Wish) {
+            let mut clientele = Clientele::new(1, Model::Kv);
+            let mut client = Client::new(3, 4, 2, &mut clientele);
+            let wish = client.open(Time(1), &mut clientele);
+            (Self { client, clientele }, wish)
+        }
+
+        fn hear(&mut self, from: u16, frame: Bytes) -> Vec<Wish> {
+            let mut believed = Vec::new();
+            let moved = self.client.hear(NodeId(from), frame, &mut self.clientele, &mut believed);
+            let mut wishes = Vec::from_iter(moved);
+            for answer in believed.iter().flat_map(|frame| answers(frame)) {
+                wishes.extend(self.client.on_answer(Time(2), &answer.unwrap(), &mut self.clientele));
+            }
+            wishes
+        }
+    }
+
+    fn opened(client: &Client, status: u8) -> Bytes {
+        let mut answer = AnswerBuilder::new();
+        answer.begin_written(client.session, Sequence::ZERO, Index(1));
+        answer.push_outcome(Outcome::of(status));
+        answer.finish()
+    }
+
+    fn names(leader: u16) -> Bytes {
+        let mut answer = AnswerBuilder::new();
+        answer.moved(Some(NodeId(leader)));
+        answer.finish()
+    }
+
+    fn receivers(wishes: &[Wish]) -> Vec<String> {
+        wishes
+            .iter()
+            .map(|wish| match wish {
+                Wish::Ask { to, .. } => format!("{to:?}"),
+                Wish::Think => "answered".to_owned(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn two_replicas_that_say_the_same_are_believed_and_one_is_not() {
+        let (mut scene, _) = Scene::open();
+        assert_eq!(scene.client.session.owner(), 3);
+        let (lie, truth) = (opened(&scene.client, Outcome::EXPIRED), opened(&scene.client, Outcome::OPENED));
+        assert!(scene.hear(0, lie.clone()).is_empty());
+        assert!(scene.hear(1, truth.clone()).is_empty());
+        assert!(scene.hear(0, lie).is_empty());
+        assert!(scene.hear(9, truth.clone()).is_empty());
+        assert!(scene.hear(0, Bytes::from_static(b"nonsense")).is_empty());
+        assert_eq!(receivers(&scene.hear(2, truth)), ["answered"]);
+        assert!(scene.client.is_open);
+    }
+
+    #[test]
+    fn after_waiting_in_vain_everyone_is_asked_until_two_name_the_same_leader() {
+        let (mut scene, first) = Scene::open();
+        assert_eq!(receivers(&[first]), ["One(NodeId(3))"]);
+        assert!(scene.hear(1, names(2)).is_empty());
+        let moved = scene.hear(0, names(2));
+        assert_eq!(receivers(&moved), ["One(NodeId(2))"], "it asks there at once");
+        let Wish::Ask { attempt_number, .. } = moved[0] else { unreachable!() };
+        let again = scene.client.on_patience(attempt_number, &mut scene.clientele).unwrap();
+        assert_eq!(receivers(&[again]), ["Everyone"]);
+        assert!(scene.hear(0, names(2)).is_empty(), "what was said before does not count");
+        assert!(scene.hear(3, names(2)).is_empty(), "it was asked with all the others");
+        let truth = opened(&scene.client, Outcome::OPENED);
+        scene.hear(1, truth.clone());
+        scene.hear(2, truth);
+        let mut chance = Pcg32::seed_from_u64(7);
+        let asks = scene.client.ask(Time(3), &mut scene.clientele, &mut chance);
+        assert!(matches!(asks, Wish::Ask { to: Receivers::One(_), .. }));
     }
 }

@@ -12,14 +12,20 @@ use qlab_machines::Answers;
 pub(crate) type ClientNumber = u64;
 
 /// Which sessions asked here, and the answers on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Desk {
+    /// Whether a session that has not asked here is answered, too: everyone is connected.
+    answers_everyone: bool,
     sessions: BTreeMap<SessionId, ClientNumber>,
     builders: BTreeMap<ClientNumber, AnswerBuilder>,
     frames: Vec<(ClientNumber, Bytes)>,
 }
 
 impl Desk {
+    pub(crate) fn new(answers_everyone: bool) -> Self {
+        Self { answers_everyone, sessions: BTreeMap::new(), builders: BTreeMap::new(), frames: Vec::new() }
+    }
+
     /// Remembers who asked as these sessions.
     pub(crate) fn note(&mut self, client: ClientNumber, batch: &Batch) {
         for burst in batch.bursts() {
@@ -59,7 +65,8 @@ impl Desk {
 
 impl Answers for Desk {
     fn room(&mut self, session: SessionId, bytes: usize) -> Option<&mut AnswerBuilder> {
-        let client = *self.sessions.get(&session)?;
+        let asked = self.sessions.get(&session).copied();
+        let client = asked.or_else(|| self.answers_everyone.then(|| session.owner().into()))?;
         Some(self.builder(client, bytes))
     }
 }

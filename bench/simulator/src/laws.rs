@@ -7,7 +7,9 @@
 //! | G5 chain hash | histories that replicas applied | [`g5_chain_hash`] |
 //! | R1 … R16 | Raft | [`raft`] |
 //! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
+//! | P1 … P8 | Paxos | [`paxos`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
+//! | B1 … B14 | PBFT | [`pbft`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
@@ -19,10 +21,13 @@ pub mod g1_linearizability;
 pub mod g3_exactly_once;
 pub mod g5_chain_hash;
 pub mod multi_paxos;
+pub mod paxos;
+pub mod pbft;
 pub mod raft;
 
 use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};
 
+use crate::desk::ClientNumber;
 use crate::process::Harvest;
 
 /// A law was broken.
@@ -47,6 +52,8 @@ pub(crate) fn broken(law: &'static str, what: impl Into<String>) -> Verdict {
 pub struct Glimpse<'a, P: Protocol> {
     /// The world's time.
     pub now: Time,
+    /// What the replica's clock shows.
+    pub clock: Time,
     /// Which process.
     pub process: usize,
     /// Which replica it is: twins have the same.
@@ -73,6 +80,9 @@ pub trait Laws<P: Protocol> {
         Ok(())
     }
 
+    /// From now on no law holds for what this replica does.
+    fn lies(&mut self, _node: NodeId) {}
+
     /// A process starts; its journal ends with `last`.
     fn started(&mut self, _process: usize, _last: Lsn) -> Verdict {
         Ok(())
@@ -80,6 +90,14 @@ pub trait Laws<P: Protocol> {
 
     /// A client asks a query for the first time.
     fn queried(&mut self, _session: SessionId, _sequence: u64) {}
+
+    /// A replica's frame has come to a client.
+    fn answered(&mut self, _client: ClientNumber, _from: NodeId, _frame: &[u8]) {}
+
+    /// A client believes this frame, where it does not believe each replica alone.
+    fn believed(&mut self, _client: ClientNumber, _frame: &[u8]) -> Verdict {
+        Ok(())
+    }
 }
 
 /// A system without laws of its own.

@@ -19,6 +19,7 @@
 //! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
+//! | `hostile` | clients that do not play by the rules |
 //! | `agenda`, `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
 //! | `shrink`, `story`, `panics` | the smallest failing world, told to people |
 //!
@@ -35,6 +36,7 @@ mod clients;
 mod clock;
 mod desk;
 pub mod faults;
+mod hostile;
 pub mod laws;
 pub mod marks;
 mod nemesis;

@@ -127,6 +127,12 @@ pub(crate) fn percent(chance: &mut Pcg32, percent: u32) -> bool {
     percent > 0 && chance.random_range(0..100) < percent
 }
 
+/// So many different numbers below `of`, in any order.
+pub(crate) fn some_of(chance: &mut Pcg32, of: usize, count: usize) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..of).collect();
+    (0..count).map(|_| all.swap_remove(chance.random_range(0..all.len()))).collect()
+}
+
 /// A duration up to `max`, never zero.
 pub(crate) fn below(chance: &mut Pcg32, max: Duration) -> Duration {
     let max_ns = u64::try_from(max.as_nanos()).expect("worlds are short");

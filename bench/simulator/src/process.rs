@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use qlab_journal::{FaultDisk, Identity, Journal, JournalError, JournalOptions, MemoryDisk};
 use qlab_kernel::{
-    Commit, Effects, Event, Index, Input, Lsn, NodeId, Outgoing, Protocol, Refused, Request, Seat, SessionId,
-    Ticket, Time, Wire,
+    Commit, Effects, Event, Index, Input, Lsn, NodeId, Outgoing, Protocol, Refused, Reply, Request, Seat,
+    SessionId, Ticket, Time, Wire,
 };
-use qlab_machines::{Command, Kv, Machine as _, Service, kv};
+use qlab_machines::{Command, Kv, Machine as _, Service, answers, kv};
 
 use crate::desk::{ClientNumber, Desk};
 
@@ -29,6 +29,7 @@ pub(crate) struct Running<P: Protocol> {
     service: Service<Kv>,
     desk: Desk,
     gated: VecDeque<Outgoing<P::Message>>,
+    gated_replies: Vec<Reply>,
     /// What the core has been told is durable.
     told: Lsn,
     /// Something waits for the next commit.
@@ -133,8 +134,9 @@ impl<P: Protocol> Running<P> {
             effects,
             journal,
             service: Service::default(),
-            desk: Desk::default(),
+            desk: Desk::new(P::EVERY_REPLICA_ANSWERS),
             gated: VecDeque::new(),
+            gated_replies: Vec::new(),
             told: last,
             uncommitted: false,
             next: Vec::new(),
@@ -167,13 +169,14 @@ impl<P: Protocol> Running<P> {
         &mut self,
         now: Time,
         inputs: impl Iterator<Item = Input<P::Message>>,
+        tamper: impl FnOnce(&mut Effects<P>),
         harvest: &mut Harvest<P>,
     ) -> Result<(), JournalError> {
         self.catch_up(now, harvest);
         for input in inputs {
             self.take_in(now, input);
         }
-        self.conclude(now, |_| {}, harvest)
+        self.conclude(now, tamper, harvest)
     }
 
     /// Makes everything durable that was persisted so far.
@@ -236,6 +239,10 @@ impl<P: Protocol> Running<P> {
 
     fn take_in(&mut self, now: Time, input: Input<P::Message>) {
         if let Input::Request { ticket, request: Request::Write(batch) | Request::Read(batch), .. } = &input {
+            if !batch.belongs_to(ticket.0 as usize) {
+                // As a host does: nobody speaks in another's session.
+                return;
+            }
             self.desk.note(ticket.0, batch);
         }
         self.core.step(now, input, &mut self.effects);
@@ -245,6 +252,13 @@ impl<P: Protocol> Running<P> {
         while let Some(outgoing) = self.gated.pop_front_if(|outgoing| outgoing.after <= self.told) {
             harvest.released.push(outgoing);
         }
+    }
+
+    /// Packs the replies that wait for nothing any more. Those that wait come out with the burst that finds them durable.
+    fn answer(&mut self) {
+        let told = self.told;
+        let released: Vec<Reply> = self.gated_replies.extract_if(.., |reply| reply.after <= told).collect();
+        answers::pack(released.into_iter(), &mut self.desk);
     }
 
     fn carry_out(&mut self, harvest: &mut Harvest<P>) -> Result<(), JournalError> {
@@ -260,6 +274,8 @@ impl<P: Protocol> Running<P> {
             let done = execute(&mut self.service, &mut self.desk, &mut self.next, commit);
             harvest.done.push(done);
         }
+        self.gated_replies.extend(self.effects.take_replies());
+        self.answer();
         for Refused { ticket: Ticket(client), batch, refusal } in self.effects.take_refusals() {
             self.desk.refuse(client, &batch, refusal);
             harvest.refused += 1;

@@ -20,6 +20,7 @@ struct Replica<P: Protocol> {
     durable: Lsn,
     applied: Index,
     queries: u64,
+    replies: u64,
 }
 
 impl<P: Protocol> Pump<P> {
@@ -76,6 +77,11 @@ impl<P: Protocol> Pump<P> {
         self.replicas[usize::from(node.0)].queries
     }
 
+    /// How many commands `node` has answered by itself.
+    pub fn replies(&self, node: NodeId) -> u64 {
+        self.replicas[usize::from(node.0)].replies
+    }
+
     fn burst(&mut self, id: usize) {
         let from = NodeId(u16::try_from(id).expect("a node set's size"));
         let replica = &mut self.replicas[id];
@@ -97,7 +103,8 @@ impl<P: Protocol> Replica<P> {
     fn new(seat: Seat, config: &P::Config, now: Time) -> Self {
         let mut effects = Effects::new(Lsn::ZERO);
         let core = P::recover(seat, config, now, std::iter::empty(), &mut effects);
-        Self { core, effects, burst: Vec::new(), durable: Lsn::ZERO, applied: Index::ZERO, queries: 0 }
+        let (durable, applied) = (Lsn::ZERO, Index::ZERO);
+        Self { core, effects, burst: Vec::new(), durable, applied, queries: 0, replies: 0 }
     }
 
     /// Does what the core wants done, but for its messages.
@@ -106,6 +113,8 @@ impl<P: Protocol> Replica<P> {
             self.durable = self.effects.last();
             inbox.push(Input::Durable(self.durable));
         }
+        // Nothing here answers before all that it rests on is durable: disks are instant.
+        self.replies += self.effects.take_replies().count() as u64;
         for commit in self.effects.take_commits() {
             match commit {
                 Commit::Apply { index, .. } => self.applied = index,

@@ -38,6 +38,7 @@
 //! | `partition A,B \| C`, `cut LINKS`, `mend LINKS`, `heal` | which links lose everything, also what is in flight and not held; who is in no group is in one more |
 //! | `settle` | all that can be delivered and synced is, until nothing is left |
 //! | `yield NODE [TO]` | leadership is to be handed over |
+//! | `lie NODE LIE` | from now on a replica lies, and no law looks at it: `equivocates`, `votes-for-all`, `keeps-silent`, `sends-wrong-state`, `lies-to-clients` |
 //! | `expect NODE role\|term\|commit\|applied\|log\|value\|lacks …` | fails unless it is so; who is not there has the role `down` |
 //! | `expect refused\|written\|found VALUE\|absent\|unanswered` | what became of the last request or restart |
 //! | `expect broken LAW` | the command before broke this law: the end of the story |
@@ -48,7 +49,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`command`], [`reader`], `script` | what a line can say, how it is read, the text around it |
-//! | [`actor`], `raft`, `multi_paxos` | what a protocol tells the stage; each of them |
+//! | [`actor`], `raft`, `multi_paxos`, `pbft` | what a protocol tells the stage; each of them |
 //! | `stage`, `flight`, `clients` | replicas with clocks and disks; messages in flight; who asks |
 //! | `director` | carries commands out |
 //!
@@ -61,6 +62,7 @@ pub mod command;
 mod director;
 mod flight;
 mod multi_paxos;
+mod pbft;
 mod raft;
 pub mod reader;
 mod script;
@@ -68,13 +70,14 @@ mod stage;
 
 use qlab_kernel::Protocol as _;
 use qlab_paxos::MultiPaxos;
+use qlab_pbft::Pbft;
 use qlab_raft::Raft;
 
 use command::Command;
 pub use script::TEXT_BYTES_MAX;
 
 /// The systems that can act.
-const ACTORS: [&str; 2] = [Raft::NAME, MultiPaxos::NAME];
+const ACTORS: [&str; 3] = [Raft::NAME, MultiPaxos::NAME, Pbft::NAME];
 
 /// Why a story did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +151,7 @@ pub fn perform(text: &str) -> Result<Performance, StoryError> {
         Some((line, Command::System(name))) => match name.as_str() {
             Raft::NAME => director::direct::<Raft>(&lines),
             MultiPaxos::NAME => director::direct::<MultiPaxos>(&lines),
+            Pbft::NAME => director::direct::<Pbft>(&lines),
             _ => {
                 let what = format!("{name:?} cannot act; there are {}", ACTORS.join(", "));
                 Err(StoryError::Impossible { line, what })

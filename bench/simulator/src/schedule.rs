@@ -117,6 +117,14 @@ impl Schedule {
         format!("{nodes} replicas, {clients} clients, {keys} keys, {fire:?} of these faults: {faults}")
     }
 
+    /// The same world in half the time.
+    pub(crate) fn hurry(&mut self) {
+        self.fire /= 2;
+        for strike in &mut self.strikes {
+            (strike.at.0, strike.lasts) = (strike.at.0 / 2, strike.lasts / 2);
+        }
+    }
+
     /// The same world without a kind of fault.
     #[must_use]
     pub fn without(&self, fault: Fault) -> Self {

@@ -1,18 +1,26 @@
 //! What can be simulated: a protocol, how seeds configure it, and the laws of its own.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use qlab_kernel::{NodeId, Protocol};
-use qlab_paxos::{MultiPaxos, multi};
+use bytes::Bytes;
+use qlab_checker::Model;
+use qlab_kernel::{NodeId, Protocol, Request};
+use qlab_paxos::single::FirstBallot;
+use qlab_paxos::{MultiPaxos, Paxos, multi, single};
+use qlab_pbft::{Authentication, Keyring, Pbft};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
-use crate::byzantine::Byzantine;
+use crate::byzantine::{Byzantine, pbft};
 use crate::laws::multi_paxos::MultiPaxosLaws;
+use crate::laws::paxos::PaxosLaws;
+use crate::laws::pbft::PbftLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
+use crate::schedule::Schedule;
 
 /// A protocol that can be simulated.
 pub trait Subject: Protocol {
@@ -21,6 +29,9 @@ pub trait Subject: Protocol {
 
     /// Whether it survives replicas that lie: then worlds have some.
     const SURVIVES_LIARS: bool = false;
+
+    /// What clients find behind each key.
+    const MODEL: Model = Model::Kv;
 
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
@@ -42,6 +53,9 @@ pub trait Subject: Protocol {
         drawn
     }
 
+    /// Changes a world that was drawn for any system.
+    fn shape(_schedule: &mut Schedule) {}
+
     /// How many of so many replicas may be lost for good, or lie if this system survives liars.
     fn faulty_max(nodes: usize) -> usize {
         (nodes - 1) / 2
@@ -55,6 +69,16 @@ pub trait Subject: Protocol {
         _chance: &mut Pcg32,
     ) -> Option<Box<dyn Byzantine<Self>>> {
         None
+    }
+
+    /// How many of so many replicas must say the same before a client believes it.
+    fn matching(_nodes: usize) -> usize {
+        1
+    }
+
+    /// What proves to replicas that the client of this number asks.
+    fn proof(_config: &Self::Config, _client: u16, _request: &Request) -> Bytes {
+        Bytes::new()
     }
 }
 
@@ -131,6 +155,125 @@ impl Subject for MultiPaxos {
 
     fn patience(config: &multi::Config) -> Duration {
         config.election_timeout_max * 30
+    }
+}
+
+impl Subject for Paxos {
+    type Laws = PaxosLaws;
+
+    const MODEL: Model = Model::WriteOnce;
+
+    fn config(chance: &mut Pcg32) -> single::Config {
+        let mut pick = |choices: &[u64]| choices[chance.random_range(0..choices.len())];
+        single::Config {
+            first_ballot: if pick(&[0, 1]) == 1 { FirstBallot::Promised } else { FirstBallot::Prepare },
+            retry_interval: Duration::from_millis(pick(&[20, 50, 100])),
+            back_off: Duration::from_micros(pick(&[100, 1_000, 4_000])),
+            tell_interval: Duration::from_millis(pick(&[1, 10, 100])),
+            commands_max: pick(&[1, 4, 1 << 15]) as usize,
+            rewrite_log_bytes: pick(&[300, 3_000, 1 << 20]) as usize,
+            ..single::Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, config: &single::Config) -> PaxosLaws {
+        PaxosLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(_: &single::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &single::Config) -> bool {
+        false
+    }
+
+    fn patience(_: &single::Config) -> Duration {
+        // Some fifty questions and as many pauses, the longest there are.
+        Duration::from_secs(20)
+    }
+}
+
+/// Everybody's keys, in all worlds of PBFT.
+pub(crate) fn keys() -> Keyring {
+    static KEYS: LazyLock<Keyring> = LazyLock::new(|| Keyring::simulated(7, 64, 0));
+    KEYS.clone()
+}
+
+impl Subject for Pbft {
+    type Laws = PbftLaws;
+
+    const SURVIVES_LIARS: bool = true;
+
+    fn config(chance: &mut Pcg32) -> qlab_pbft::Config {
+        let mut pick = |choices: &[usize]| choices[chance.random_range(0..choices.len())];
+        let log_window = pick(&[4, 8, 32]);
+        qlab_pbft::Config {
+            authentication: [Authentication::Macs, Authentication::Signatures][pick(&[0, 1])],
+            view_timeout: Duration::from_millis(pick(&[100, 200]) as u64),
+            status_interval: Duration::from_millis(pick(&[50, 50]) as u64),
+            batching: pick(&[0, 1, 1]) == 1,
+            entry_bytes: pick(&[1, 200, 16 << 10]),
+            window_entries: pick(&[1, 2, 4]),
+            log_window,
+            checkpoint_entries: pick(&[1, 2, log_window / 2]),
+            checkpoint_bytes: pick(&[300, 1 << 20]),
+            ..qlab_pbft::Config::new(keys())
+        }
+    }
+
+    fn laws(nodes: usize, config: &qlab_pbft::Config) -> PbftLaws {
+        PbftLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(_: &qlab_pbft::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &qlab_pbft::Config) -> bool {
+        false
+    }
+
+    /// Fire of three seconds makes no replica wait for longer than twice as long, as patience doubles. Each of the next views costs
+    /// twice the time of the one before: those of f liars in a row, and one of each honest primary that a client convinces and that
+    /// cannot convince the others. Then one must come to something.
+    fn patience(config: &qlab_pbft::Config) -> Duration {
+        let waits = Duration::from_secs(6).max(config.view_timeout * 2);
+        waits * (1 + 2 + 4 + 8 + 16 + 32 + 64)
+    }
+
+    fn nodes(drawn: usize) -> usize {
+        if drawn == 1 { 7 } else { 4 }
+    }
+
+    /// An operation is a hundred messages: fewer of them, in less time.
+    fn shape(schedule: &mut Schedule) {
+        schedule.hurry();
+        schedule.clients = schedule.clients.div_ceil(2);
+        // A replica that takes in one message at a time is slower than seven talk.
+        schedule.weather.burst_inputs_max = schedule.weather.burst_inputs_max.max(64);
+        schedule.weather.think_max = schedule.weather.think_max.max(Duration::from_millis(10)) * 2;
+    }
+
+    fn faulty_max(nodes: usize) -> usize {
+        (nodes - 1) / 3
+    }
+
+    fn liar(
+        node: NodeId,
+        nodes: usize,
+        config: &qlab_pbft::Config,
+        chance: &mut Pcg32,
+    ) -> Option<Box<dyn Byzantine<Self>>> {
+        pbft::liar(node, nodes, config, chance)
+    }
+
+    fn matching(nodes: usize) -> usize {
+        Self::faulty_max(nodes) + 1
+    }
+
+    fn proof(config: &qlab_pbft::Config, client: u16, request: &Request) -> Bytes {
+        config.keys.prover(client, config.authentication).prove(request)
     }
 }
 

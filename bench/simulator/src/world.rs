@@ -11,8 +11,9 @@ mod traffic;
 use std::time::Duration;
 
 use bytes::Bytes;
+use qlab_checker::Model;
 use qlab_journal::FaultDisk;
-use qlab_kernel::{Input, NodeId, Request, Time};
+use qlab_kernel::{Input, NodeId, Protocol, Request, Time};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -22,18 +23,24 @@ use crate::clients::{Client, Clientele};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
+use crate::hostile::Hostile;
 use crate::laws::common::Common;
 use crate::laws::{Violation, broken, g1_linearizability};
 use crate::marks::Marks;
-use crate::network::{Network, below};
+use crate::network::{Network, below, some_of};
 use crate::process::{Harvest, Running};
 use crate::schedule::Schedule;
 use crate::story::Story;
 use crate::subject::Subject;
 use traffic::Vigil;
 
+/// How long hostile clients wait before they begin.
+const HOSTILITY: Duration = Duration::from_millis(50);
 /// Events of one world: hundreds of times what is usual. A world with more turns in circles.
 const EVENTS_MAX: u64 = 10_000_000;
+
+/// How a replica of so many lies, if it does.
+pub type Lies<S> = fn(NodeId, usize, &<S as Protocol>::Config, &mut Pcg32) -> Option<Box<dyn Byzantine<S>>>;
 
 /// What is different from an honest world of honest replicas: for wrappers that lie and for worlds that must fail.
 pub struct Setup<S: Subject> {
@@ -49,6 +56,10 @@ pub struct Setup<S: Subject> {
     pub byzantine: fn(NodeId) -> Option<Box<dyn Byzantine<S>>>,
     /// How many replicas lie, of a system that survives that; as many as it survives, at most, if `None`.
     pub liars: Option<usize>,
+    /// How a liar lies.
+    pub lies: Lies<S>,
+    /// How many clients do not play by the rules, of a system that survives that; up to two if `None`.
+    pub hostiles: Option<usize>,
     /// Whether the story is told.
     pub tells_story: bool,
 }
@@ -62,6 +73,8 @@ impl<S: Subject> Default for Setup<S> {
             drift_factor: 1,
             byzantine: |_| None,
             liars: None,
+            lies: S::liar,
+            hostiles: None,
             tells_story: false,
         }
     }
@@ -107,10 +120,13 @@ pub(crate) struct World<'a, S: Subject> {
     /// How long each client waits for its newest attempt.
     vigils: Vec<Vigil>,
     clientele: Clientele,
+    hostiles: Vec<Hostile>,
     asking: bool,
     common: Common,
     laws: S::Laws,
     harvest: Harvest<S>,
+    /// What a client believes of a frame.
+    believed: Vec<Bytes>,
     pub(crate) outcome: Outcome,
     pub(crate) story: Story,
 }
@@ -142,13 +158,14 @@ pub(crate) struct Process<S: Subject> {
 /// What happens at a moment.
 pub(crate) enum Happening<M> {
     Arrive { process: usize, from: NodeId, message: M },
-    Request { process: usize, client: ClientNumber, request: Request },
-    Answer { client: ClientNumber, frame: Bytes },
+    Request { process: usize, client: ClientNumber, request: Request, proof: Bytes },
+    Answer { client: ClientNumber, from: NodeId, frame: Bytes },
     Wake { process: usize },
     Alarm { process: usize, starts: u64 },
     Sync { process: usize, starts: u64 },
     Start { process: usize },
     Ask { client: ClientNumber },
+    Shoot { hostile: usize },
     Patience { client: ClientNumber },
     Strike { number: usize },
     Relent { number: usize },
@@ -168,9 +185,10 @@ impl<'a, S: Subject> World<'a, S> {
         let drawn = S::config(&mut chance);
         let config = setup.config.clone().unwrap_or(drawn);
         let nodes = schedule.nodes;
-        let mut clientele = Clientele::new(schedule.keys);
-        let clients =
-            (0..schedule.clients as u64).map(|number| Client::new(number, nodes, &mut clientele)).collect();
+        let mut clientele = Clientele::new(schedule.keys, S::MODEL);
+        let clients = (0..schedule.clients as u64)
+            .map(|number| Client::new(number, nodes, S::matching(nodes), &mut clientele))
+            .collect();
         let mut world = Self {
             schedule,
             setup,
@@ -185,9 +203,11 @@ impl<'a, S: Subject> World<'a, S> {
             vigils: vec![Vigil::default(); schedule.clients],
             clients,
             clientele,
+            hostiles: Vec::new(),
             asking: true,
-            common: Common::default(),
+            common: Common::new(S::MODEL == Model::Kv),
             harvest: Harvest::default(),
+            believed: Vec::new(),
             outcome: Outcome::default(),
             story: Story::new(setup.tells_story),
             chance,
@@ -197,7 +217,19 @@ impl<'a, S: Subject> World<'a, S> {
             let node = process % nodes;
             world.add_process(NodeId(node as u16), liars.contains(&node));
         }
+        world.draw_hostiles();
         world
+    }
+
+    /// Clients that do not play by the rules, in half of the worlds of systems that survive them.
+    fn draw_hostiles(&mut self) {
+        if !S::SURVIVES_LIARS {
+            return;
+        }
+        let count = self.setup.hostiles.unwrap_or_else(|| [0, 0, 1, 2][self.chance.random_range(0..4)]);
+        for number in (self.schedule.clients as u64..).take(count) {
+            self.hostiles.push(Hostile::drawn(number, self.schedule.nodes, &mut self.chance));
+        }
     }
 
     /// Who lies. Those that run twice are liars, too, where there may be any.
@@ -208,7 +240,7 @@ impl<'a, S: Subject> World<'a, S> {
         let nodes = self.schedule.nodes;
         let most = S::faulty_max(nodes).saturating_sub(self.setup.twins);
         let count = self.setup.liars.unwrap_or_else(|| self.chance.random_range(0..=most));
-        let liars = rand::seq::index::sample(&mut self.chance, nodes, count).into_iter();
+        let liars = some_of(&mut self.chance, nodes, count).into_iter();
         liars.chain(0..self.setup.twins).collect()
     }
 
@@ -221,7 +253,7 @@ impl<'a, S: Subject> World<'a, S> {
         }
         let is_twin = usize::from(node.0) < self.setup.twins;
         let byzantine = if is_liar && !is_twin {
-            S::liar(node, self.schedule.nodes, &self.config, &mut self.chance)
+            (self.setup.lies)(node, self.schedule.nodes, &self.config, &mut self.chance)
         } else {
             (self.setup.byzantine)(node)
         };
@@ -252,6 +284,9 @@ impl<'a, S: Subject> World<'a, S> {
             let after = below(&mut self.chance, Duration::from_millis(20));
             self.schedule_in(after, Happening::Ask { client });
         }
+        for hostile in 0..self.hostiles.len() {
+            self.schedule_in(HOSTILITY, Happening::Shoot { hostile });
+        }
         for (number, strike) in self.schedule.strikes.iter().enumerate() {
             self.schedule_at(strike.at, Happening::Strike { number });
         }
@@ -263,7 +298,7 @@ impl<'a, S: Subject> World<'a, S> {
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }
-        g1_linearizability::judge(&self.clientele.history)
+        g1_linearizability::judge(&self.clientele.history, S::MODEL)
     }
 
     fn finish(mut self, verdict: Result<(), Violation>) -> Outcome {
@@ -302,13 +337,16 @@ impl<'a, S: Subject> World<'a, S> {
     fn happen(&mut self, happening: Happening<S::Message>) -> Result<(), Violation> {
         match happening {
             Happening::Arrive { process, from, message } => self.arrive(process, from, message),
-            Happening::Request { process, client, request } => self.request(process, client, request),
-            Happening::Answer { client, frame } => self.answer(client, &frame),
+            Happening::Request { process, client, request, proof } => {
+                self.request(process, client, request, proof);
+            }
+            Happening::Answer { client, from, frame } => return self.answer(client, from, frame),
             Happening::Wake { process } => return self.wake(process),
             Happening::Alarm { process, starts } => self.alarm(process, starts),
             Happening::Sync { process, starts } => return self.sync(process, starts),
             Happening::Start { process } => return self.start(process),
             Happening::Ask { client } => self.ask(client),
+            Happening::Shoot { hostile } => self.shoot(hostile),
             Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),
             Happening::Relent { number } => self.relent(number),

@@ -1,30 +1,44 @@
 //! Positive controls: worlds that must fail, and do; the same worlds without what is wrong with them are clean.
+//!
+//! For crash faults those are of Raft; for Byzantine ones of PBFT, where one liar or twin more than f divides the rest.
 
 use std::time::Duration;
 
+use qlab_pbft::Pbft;
 use qlab_raft::{Config, Raft, Reads};
 use qlab_simulator::byzantine::Hasty;
+use qlab_simulator::byzantine::pbft::{Equivocating, Forger};
 use qlab_simulator::campaign::schedule;
-use qlab_simulator::{Schedule, Setup, attempt};
+use qlab_simulator::{Schedule, Setup, Subject, attempt};
 use rayon::prelude::*;
 
 /// Something that no world may survive.
-struct Control {
+struct Control<S: Subject> {
     /// What is wrong.
-    wrong: fn() -> Setup<Raft>,
+    wrong: fn() -> Setup<S>,
     /// The same without it.
-    right: fn() -> Setup<Raft>,
+    right: fn() -> Setup<S>,
+    /// Replicas, with what is wrong and without it.
+    nodes: [usize; 2],
     faults: &'static str,
     seeds: u64,
     /// Laws that must see it, by number: one of them in some world at least.
     laws: &'static [&'static str],
 }
 
-impl Control {
+impl<S: Subject> Control<S> {
+    /// The number of the law that a world breaks.
+    fn broken_law(&self, seed: u64, nodes: usize, setup: &Setup<S>) -> Option<String> {
+        let choice = self.faults.parse().expect("the names of faults");
+        let schedule = Schedule { nodes, ..schedule::<S>(seed, choice) };
+        let violation = attempt(&schedule, setup).violation?;
+        Some(violation.law.split(' ').next().expect("a law has a name").to_owned())
+    }
+
     fn holds(&self) {
         let broken: Vec<(u64, String)> = (0..self.seeds)
             .into_par_iter()
-            .filter_map(|seed| broken_law(seed, self.faults, &(self.wrong)()).map(|law| (seed, law)))
+            .filter_map(|seed| self.broken_law(seed, self.nodes[0], &(self.wrong)()).map(|law| (seed, law)))
             .collect();
         assert!(!broken.is_empty(), "{} worlds survive what none may", self.seeds);
         // Other laws may be broken first in some worlds: one that does not come right, say.
@@ -32,7 +46,7 @@ impl Control {
         assert!(named > 0, "none of {:?} is broken: {broken:?}", self.laws);
         for seed in 0..self.seeds {
             assert_eq!(
-                broken_law(seed, self.faults, &(self.right)()),
+                self.broken_law(seed, self.nodes[1], &(self.right)()),
                 None,
                 "seed {seed} without the control"
             );
@@ -40,17 +54,10 @@ impl Control {
     }
 }
 
-/// The number of the law that a world of three replicas breaks.
-fn broken_law(seed: u64, faults: &str, setup: &Setup<Raft>) -> Option<String> {
-    let choice = faults.parse().expect("the names of faults");
-    let schedule = Schedule { nodes: 3, ..schedule::<Raft>(seed, choice) };
-    let violation = attempt(&schedule, setup).violation?;
-    Some(violation.law.split(' ').next().expect("a law has a name").to_owned())
-}
-
 #[test]
 fn more_twins_than_faults_are_tolerated_elect_two_leaders() {
-    let control = Control {
+    let control = Control::<Raft> {
+        nodes: [3, 3],
         wrong: || Setup { twins: 2, ..Setup::default() },
         right: Setup::default,
         faults: "partition,transfer",
@@ -62,7 +69,8 @@ fn more_twins_than_faults_are_tolerated_elect_two_leaders() {
 
 #[test]
 fn replicas_that_speak_before_their_disks_forget_what_they_said() {
-    let control = Control {
+    let control = Control::<Raft> {
+        nodes: [3, 3],
         wrong: || Setup { byzantine: |_| Some(Box::new(Hasty)), ..Setup::default() },
         right: Setup::default,
         faults: "power-loss,blackout",
@@ -74,7 +82,8 @@ fn replicas_that_speak_before_their_disks_forget_what_they_said() {
 
 #[test]
 fn a_replica_that_comes_back_with_an_empty_disk_breaks_its_word() {
-    let control = Control {
+    let control = Control::<Raft> {
+        nodes: [3, 3],
         wrong: || Setup { rejoins_empty: true, ..Setup::default() },
         right: Setup::default,
         faults: "wipe,partition",
@@ -86,7 +95,8 @@ fn a_replica_that_comes_back_with_an_empty_disk_breaks_its_word() {
 
 #[test]
 fn leases_end_late_on_clocks_that_run_apart_further_than_declared() {
-    let control = Control {
+    let control = Control::<Raft> {
+        nodes: [3, 3],
         wrong: || Setup { drift_factor: 50, ..lease() },
         right: lease,
         faults: "clock-drift,partition",
@@ -104,4 +114,58 @@ fn lease() -> Setup<Raft> {
         ..Config::default()
     };
     Setup { config: Some(config), ..Setup::default() }
+}
+
+/// Laws that say that honest replicas disagree.
+const DISAGREEMENT: &[&str] = &["B1", "G5", "G1", "B3", "B6"];
+
+/// All liars propose and vote for two things at once.
+fn equivocating(liars: usize, twins: usize) -> Setup<Pbft> {
+    Setup {
+        liars: Some(liars),
+        twins,
+        lies: |me, nodes, config, _| {
+            Some(Box::new(Equivocating::new(Forger { me, nodes, config: config.clone() })))
+        },
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn one_liar_more_than_f_divides_the_others() {
+    let control = Control::<Pbft> {
+        nodes: [4, 4],
+        wrong: || equivocating(2, 0),
+        right: || equivocating(1, 0),
+        faults: "loss",
+        seeds: 40,
+        laws: DISAGREEMENT,
+    };
+    control.holds();
+}
+
+#[test]
+fn one_twin_more_than_f_divides_the_others() {
+    let control = Control::<Pbft> {
+        nodes: [4, 4],
+        wrong: || equivocating(0, 2),
+        right: || equivocating(0, 1),
+        faults: "loss,partial,pause",
+        seeds: 100,
+        laws: DISAGREEMENT,
+    };
+    control.holds();
+}
+
+#[test]
+fn three_replicas_survive_no_liar_and_four_survive_one() {
+    let control = Control::<Pbft> {
+        nodes: [3, 4],
+        wrong: || equivocating(1, 0),
+        right: || equivocating(1, 0),
+        faults: "loss",
+        seeds: 20,
+        laws: DISAGREEMENT,
+    };
+    control.holds();
 }

@@ -102,6 +102,7 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(nodes, options)| Command::Start { nodes, options }),
         1 => node(15).prop_map(|node| Command::Restart { node, anyway: true }),
         1 => node(15).prop_map(Command::Wipe),
+        1 => (node(15), name()).prop_map(|(node, lie)| Command::Lie { node, lie }),
         1 => (groups, 1..4_usize)
             .prop_map(|(nodes, size)| Command::Partition(nodes.chunks(size).map(<[NodeId]>::to_vec).collect())),
         2 => expectation().prop_map(Command::Expect),
@@ -195,8 +196,8 @@ fn a_mistake_is_pointed_at() {
 #[test]
 fn a_story_that_goes_wrong_says_where_and_how() {
     let end = |text: &str| perform(text).unwrap_err().to_string();
-    assert_eq!(end(""), "1: a story begins with `system` and one of raft, multi-paxos");
-    assert_eq!(end("# x\nsystem paxos\n"), "2: \"paxos\" cannot act; there are raft, multi-paxos");
+    assert_eq!(end(""), "1: a story begins with `system` and one of raft, multi-paxos, pbft");
+    assert_eq!(end("# x\nsystem paxos\n"), "2: \"paxos\" cannot act; there are raft, multi-paxos, pbft");
     assert_eq!(end("system raft\ntimeout 0\n"), "2: nobody is there yet: `start 3` first");
     assert_eq!(end("system raft\nstart 3\n\nwait x\n"), "4:6: \"x\" is no time; write 20us, 150ms or 2s");
     assert_eq!(end("system raft\nstart 3\ntimeout 3\n"), "3: there is no replica 3; they are 0 to 2");

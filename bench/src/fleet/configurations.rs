@@ -5,34 +5,43 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use qlab_node::config::Config;
+use qlab_node::keys::{self, Credentials, PublicKey};
 use qlab_transport::Identity;
 
 use super::FleetSpec;
 
-/// A configuration for every seat, with an identity made for it.
-pub(super) fn configurations(spec: &FleetSpec, client: &Identity) -> anyhow::Result<Vec<Config>> {
+/// A configuration for every seat, with an identity made for it, and what the client needs to be believed by them.
+pub(super) fn configurations(
+    spec: &FleetSpec,
+    client: &Identity,
+) -> anyhow::Result<(Vec<Config>, Option<Credentials>)> {
     if spec.replicas == 0 {
         bail!("a cluster has at least one replica");
     }
-    let identities: Vec<(PathBuf, Identity)> =
+    let made: Vec<(PathBuf, Identity)> =
         (0..spec.replicas).map(|node| identity(&spec.dir, node)).collect::<anyhow::Result<_>>()?;
-    let keys: Vec<_> = identities.iter().map(|(_, identity)| identity.fingerprint()).collect();
-    let configs = (0..).zip(identities).map(|(node, (path, _))| Config {
+    let (paths, identities): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let credentials = keys::credentials(&spec.system, &spec.options, &identities, client)?;
+    let fingerprints: Vec<_> = identities.iter().map(Identity::fingerprint).collect();
+    let replica_keys: Vec<_> = identities.iter().map(PublicKey::of).collect();
+    let configs = (0..).zip(paths).map(|(node, path)| Config {
         cluster: format!("qlab-{}", std::process::id()),
         node,
         system: spec.system.clone(),
         options: spec.options.clone(),
         identity: path,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        replicas: keys.clone(),
+        replicas: fingerprints.clone(),
         clients: vec![client.fingerprint()],
+        replica_keys: replica_keys.clone(),
+        client_keys: vec![PublicKey::of(client)],
         data: spec.dir.join(format!("journal-{node}")),
         durability: spec.durability.clone(),
         first_start: true,
         seed: spec.seed.wrapping_add(u64::from(node)),
         emulated_link: spec.emulated_link,
     });
-    Ok(configs.collect())
+    Ok((configs.collect(), credentials))
 }
 
 fn identity(dir: &Path, node: u16) -> anyhow::Result<(PathBuf, Identity)> {

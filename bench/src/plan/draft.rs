@@ -254,6 +254,9 @@ impl DraftCell {
             }
         }
         for point in &mut expanded {
+            if !self.parameters.contains_key("key_distribution") {
+                point.choose_keys();
+            }
             point.settle().map_err(|reason| wrong(place(), &format!("cell {:?}: {reason}", self.name)))?;
         }
         points.append(&mut expanded);
@@ -332,7 +335,7 @@ mod tests {
             error("replcas = 3"),
             "plans/x.toml:5: unknown key \"replcas\"; valid keys: name, system, replicas, durability, value_bytes, \
              read_fraction, keys, key_distribution, load, percent_of, connections, faults, unreplicated, raft, \
-             multi-paxos, etcd"
+             multi-paxos, paxos, pbft, etcd"
         );
         let top = Draft::parse("p.toml", "name = \"x\"\nround = 3\n").unwrap_err().to_string();
         assert!(
@@ -346,7 +349,7 @@ mod tests {
         for (cell, reason) in [
             (
                 "system = \"rafft\"",
-                "system: there is no system \"rafft\"; there are unreplicated, raft, multi-paxos, etcd",
+                "system: there is no system \"rafft\"; there are unreplicated, raft, multi-paxos, paxos, pbft, etcd",
             ),
             ("replicas = 0", "replicas: 0 is not a whole number of 1 to 63"),
             ("replicas = 64", "replicas: 64 is not a whole number of 1 to 63"),

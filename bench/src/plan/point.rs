@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use qlab_checker::Model;
 use qlab_report::Durability;
 
 use super::{Load, Rate, Scalar, Schedule};
 
 /// Replicas of one system.
 const REPLICAS_MAX: i64 = 63;
+/// Until a point is settled: as many as is usual for the system.
+const REPLICAS_UNSAID: u32 = 0;
 /// Bytes of one value; the smallest holds a number that tells writes apart.
 const VALUE_BYTES: (i64, i64) = (8, 128 << 10);
 /// Unanswered requests of one connection.
@@ -59,13 +62,18 @@ pub enum System {
     Raft,
     /// Multi-Paxos.
     MultiPaxos,
+    /// Paxos: registers that are written once.
+    Paxos,
+    /// PBFT, f of whose 3f + 1 replicas may do whatever they like.
+    Pbft,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 4] = [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Etcd];
+    pub const ALL: [Self; 6] =
+        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Pbft, Self::Etcd];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -73,7 +81,23 @@ impl System {
             Self::Unreplicated => "unreplicated",
             Self::Raft => "raft",
             Self::MultiPaxos => "multi-paxos",
+            Self::Paxos => "paxos",
+            Self::Pbft => "pbft",
             Self::Etcd => "etcd",
+        }
+    }
+
+    /// What is behind each key.
+    pub fn model(self) -> Model {
+        if self == Self::Paxos { Model::WriteOnce } else { Model::Kv }
+    }
+
+    /// Its replicas if nobody says how many: as few as survive the failure of one.
+    const fn default_replicas(self) -> u32 {
+        match self {
+            Self::Unreplicated => 1,
+            Self::Raft | Self::MultiPaxos | Self::Paxos | Self::Etcd => 3,
+            Self::Pbft => 4,
         }
     }
 }
@@ -106,6 +130,8 @@ pub enum KeyDistribution {
     },
     /// The most recently written keys most often.
     Latest,
+    /// Each write takes the next key, without end; reads choose among the last ones.
+    Fresh,
 }
 
 impl FromStr for KeyDistribution {
@@ -117,8 +143,9 @@ impl FromStr for KeyDistribution {
         match text {
             "uniform" => Ok(Self::Uniform),
             "latest" => Ok(Self::Latest),
+            "fresh" => Ok(Self::Fresh),
             _ => skew().map(|skew| Self::Zipf { skew }).ok_or_else(|| {
-                format!("{text:?} is no distribution of keys: write uniform, latest or zipf:S with S above 0, at most {SKEW_MAX}")
+                format!("{text:?} is no distribution of keys: write uniform, latest, fresh or zipf:S with S above 0, at most {SKEW_MAX}")
             }),
         }
     }
@@ -130,6 +157,7 @@ impl fmt::Display for KeyDistribution {
             Self::Uniform => f.write_str("uniform"),
             Self::Zipf { skew } => write!(f, "zipf:{skew}"),
             Self::Latest => f.write_str("latest"),
+            Self::Fresh => f.write_str("fresh"),
         }
     }
 }
@@ -155,7 +183,7 @@ impl Point {
         Self {
             cell,
             system: System::Raft,
-            replicas: 3,
+            replicas: REPLICAS_UNSAID,
             durability: Durability::Fdatasync,
             value_bytes: 256,
             read_fraction: 0.0,
@@ -188,10 +216,25 @@ impl Point {
         Ok(())
     }
 
+    /// Chooses keys where the plan does not: each alike, or fresh ones where a register takes one value for ever.
+    pub(super) fn choose_keys(&mut self) {
+        if self.system == System::Paxos {
+            self.key_distribution = KeyDistribution::Fresh;
+        }
+    }
+
+    /// Whether every key is written once before the load: not where that would leave nothing to be done.
+    pub fn preloads(&self) -> bool {
+        self.system != System::Paxos && self.key_distribution != KeyDistribution::Fresh
+    }
+
     /// What holds of a point once all its parameters are set.
     pub(super) fn settle(&mut self) -> Result<(), String> {
-        if self.system == System::Unreplicated {
-            self.replicas = 1;
+        if self.system == System::Unreplicated || self.replicas == REPLICAS_UNSAID {
+            self.replicas = self.system.default_replicas();
+        }
+        if self.system == System::Pbft && (self.replicas < 4 || self.replicas % 3 != 1) {
+            return Err(format!("pbft needs 3f + 1 replicas: 4, 7, 10, …, not {}", self.replicas));
         }
         let own = format!("{}.", self.system);
         self.switches.retain(|name, _| name.starts_with(&own));

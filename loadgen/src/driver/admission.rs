@@ -18,11 +18,11 @@ impl Driver {
     }
 
     fn admit_sweep(&mut self, now_ns: u64) {
-        while let Source::Sweep { class, next } = self.source
-            && next < self.config.keys
+        while let Source::Sweep { class, next, end } = self.source
+            && next < end
             && let Some(number) = self.vacancies.pop()
         {
-            self.source = Source::Sweep { class, next: next + 1 };
+            self.source = Source::Sweep { class, next: next + 1, end };
             let arrival = Arrival { offset_ns: 0, key: next, class };
             self.admit(number, arrival, now_ns, self.config.first_value_id + u64::from(next));
         }
@@ -78,6 +78,9 @@ impl Driver {
             kind: if arrival.class == Class::Write { Kind::Put } else { Kind::Get },
         };
         self.outstanding += 1;
+        if arrival.class.writes() {
+            self.touched = self.touched.max(arrival.key + 1);
+        }
         self.enqueue(number, op);
     }
 

@@ -1,6 +1,7 @@
 //! Taking answers: each finds its operation by session and number, or nobody waits for it any more.
 
 use qlab_kernel::client::{Answer, AnswerBody};
+use qlab_kernel::command::TAKEN;
 use qlab_kernel::{Outcome, Refusal, Sequence};
 use qlab_machines::kv;
 
@@ -86,7 +87,8 @@ impl Driver {
         let Some(op) = self.take(number, answer, sequence) else { return };
         let end = match (op.kind, outcome.status) {
             (Kind::Put, kv::STORED) | (Kind::CompareAndSet, kv::SWAPPED) => End::Ok,
-            (Kind::CompareAndSet, kv::MISMATCH) => End::Mismatch,
+            // Another value was there: the register is written once, or not what was expected.
+            (Kind::CompareAndSet, kv::MISMATCH) | (Kind::Put, TAKEN) => End::Mismatch,
             (Kind::Put | Kind::CompareAndSet, kv::TOO_LARGE | kv::FULL | Outcome::MALFORMED) => End::Failed,
             _ => return self.misanswered(number, &op, now_ns),
         };

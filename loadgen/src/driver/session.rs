@@ -42,12 +42,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(link: usize, number: usize, rng: &mut Pcg64Mcg) -> Self {
+    pub(crate) fn new(client: u16, link: usize, number: usize, rng: &mut Pcg64Mcg) -> Self {
         Self {
             link,
             opening: Opening::Wanted,
-            writes: Lane::new(draw_id(number, LaneKind::Writes, rng)),
-            reads: Lane::new(draw_id(number, LaneKind::Reads, rng)),
+            writes: Lane::new(draw_id(client, number, LaneKind::Writes, rng)),
+            reads: Lane::new(draw_id(client, number, LaneKind::Reads, rng)),
             again_at_ns: None,
             dirty: false,
             pauses: 0,
@@ -78,7 +78,8 @@ impl Session {
 
     /// Starts over under a new id: the replicas do not know the old one any more. What was sent must have been lost before.
     pub(crate) fn renew(&mut self, number: usize, rng: &mut Pcg64Mcg) {
-        self.writes.renumber(draw_id(number, LaneKind::Writes, rng));
+        let client = self.writes.id().owner();
+        self.writes.renumber(draw_id(client, number, LaneKind::Writes, rng));
         self.opening = Opening::Wanted;
     }
 }
@@ -98,8 +99,9 @@ pub(crate) enum LaneKind {
 const NUMBER_BITS: u32 = 12;
 
 /// A random id whose lowest bits say which lane of which session it is: an answer finds its lane without a table.
-fn draw_id(number: usize, kind: LaneKind, rng: &mut Pcg64Mcg) -> SessionId {
-    SessionId(rng.next_u64() << (NUMBER_BITS + 1) | (number as u64) << 1 | u64::from(kind == LaneKind::Reads))
+fn draw_id(client: u16, number: usize, kind: LaneKind, rng: &mut Pcg64Mcg) -> SessionId {
+    let lane = (number as u64) << 1 | u64::from(kind == LaneKind::Reads);
+    SessionId::owned(client, rng.next_u64() << (NUMBER_BITS + 1) | lane)
 }
 
 /// The number of the session that an id names.

@@ -17,11 +17,13 @@ use crate::targets::memory::{Engine, Frames, Store};
 use qlab_kernel::{Outcome, Sequence};
 
 const MS: u64 = 1_000_000;
+const CLIENT: u16 = 5;
 const TIMEOUT_MS: u64 = 100;
 const GIVE_UP_MS: u64 = 1000;
 
 fn config(links: usize, sessions: usize, window: u64) -> DriverConfig {
     DriverConfig {
+        client: CLIENT,
         links,
         sessions,
         window,
@@ -125,6 +127,7 @@ impl World {
     /// A number names one command for ever.
     fn witness(&mut self, request: &Request) {
         let (Request::Write(batch) | Request::Read(batch)) = request;
+        assert!(batch.belongs_to(CLIENT.into()));
         for burst in batch.bursts() {
             for (number, command) in burst.commands() {
                 let command = Bytes::copy_from_slice(command);

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::message::Method;
-use super::links::{Dial, Links};
+use super::links::{Dial, Links, Redial};
 use crate::driver::Retry;
 use crate::target::{Event, Target};
 
@@ -51,7 +51,7 @@ impl Etcd {
     #[must_use]
     pub fn start(members: Vec<SocketAddr>, links: usize) -> Self {
         let places = members.len();
-        Self { links: Links::start(Dialer { members: members.into() }, places, links) }
+        Self { links: Links::start(Dialer { members: members.into() }, places, links, Redial::Next) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Connections that stay up: what the targets over a network share.
 //!
 //! Each connection has a task that dials, reads, and dials again; all tasks report through one bounded queue. A connection
-//! begins at the replica of its turn and goes where it is sent; whoever cannot be reached is given up for the next.
+//! begins at the replica of its turn and goes where it is sent; whoever cannot be reached is given up for the next, unless the
+//! connection is there for that one alone.
 
 use std::time::Duration;
 
@@ -43,11 +44,21 @@ pub(crate) trait Dial: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
+/// Whom a connection dials when it is gone, or did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redial {
+    /// The next replica.
+    Next,
+    /// The same one.
+    Same,
+}
+
 /// A number of connections to a number of replicas.
 #[derive(Debug)]
 pub(crate) struct Links<D: Dial> {
     dialer: D,
     places: usize,
+    redial: Redial,
     links: Vec<Link<D::Sender>>,
     reports: mpsc::Receiver<Report<D::Sender>>,
     reporting: mpsc::Sender<Report<D::Sender>>,
@@ -79,10 +90,11 @@ enum News<S> {
 
 impl<D: Dial> Links<D> {
     /// Starts `links` connections to `places` replicas in the current runtime.
-    pub(crate) fn start(dialer: D, places: usize, links: usize) -> Self {
+    pub(crate) fn start(dialer: D, places: usize, links: usize, redial: Redial) -> Self {
         assert!(places > 0, "connections to no replica");
         let (reporting, reports) = mpsc::channel(REPORTS_MAX);
-        let mut started = Self { dialer, places, links: Vec::with_capacity(links), reports, reporting };
+        let mut started =
+            Self { dialer, places, redial, links: Vec::with_capacity(links), reports, reporting };
         for link in 0..links {
             let place = link % places;
             let task = started.call(link, 0, place);
@@ -124,7 +136,8 @@ impl<D: Dial> Links<D> {
 
     fn call(&self, link: usize, life: u64, place: usize) -> JoinHandle<()> {
         let (dialer, reporting) = (self.dialer.clone(), self.reporting.clone());
-        tokio::spawn(Caller { dialer, link, life, reporting }.call(place, self.places))
+        let step = if self.redial == Redial::Next { 1 } else { self.places };
+        tokio::spawn(Caller { dialer, link, life, reporting }.call(place, self.places, step))
     }
 
     fn hear(&mut self, report: Report<D::Sender>, events: &mut Vec<Event>) {
@@ -165,9 +178,9 @@ struct Caller<D: Dial> {
 }
 
 impl<D: Dial> Caller<D> {
-    async fn call(self, first: usize, places: usize) {
+    async fn call(self, first: usize, places: usize, step: usize) {
         let mut patience = DIAL_PATIENCE_MIN;
-        for place in (0..places).cycle().skip(first) {
+        for place in (0..places).cycle().skip(first).step_by(step) {
             match tokio::time::timeout(patience, self.dialer.dial(place)).await {
                 Ok(Ok((sender, receiver))) => {
                     patience = DIAL_PATIENCE_MIN;

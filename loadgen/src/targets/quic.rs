@@ -4,7 +4,7 @@ use bytes::Bytes;
 use qlab_kernel::{NodeId, Request, Wire};
 use qlab_transport::{ClientEndpoint, ClientReceiver, ClientSender, ConnectError, Disconnected};
 
-use super::links::{Dial, Links};
+use super::links::{Dial, Links, Redial};
 use crate::driver::Retry;
 use crate::target::{Event, Target};
 
@@ -24,7 +24,7 @@ impl Quic {
     #[must_use]
     pub fn start(endpoint: ClientEndpoint, replicas: Vec<NodeId>, links: usize) -> Self {
         let dialer = Dialer { endpoint, replicas: replicas.clone() };
-        Self { links: Links::start(dialer, replicas.len(), links), replicas }
+        Self { links: Links::start(dialer, replicas.len(), links, Redial::Next), replicas }
     }
 }
 
@@ -55,15 +55,16 @@ impl Target for Quic {
     }
 }
 
+/// Dials replicas by their places in a list.
 #[derive(Clone, Debug)]
-struct Dialer {
-    endpoint: ClientEndpoint,
-    replicas: Vec<NodeId>,
+pub(super) struct Dialer {
+    pub(super) endpoint: ClientEndpoint,
+    pub(super) replicas: Vec<NodeId>,
 }
 
 /// Why a connection does not come about, or ends.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]

@@ -116,6 +116,12 @@ impl Batch {
         self.bursts().map(|burst| burst.count as usize).sum()
     }
 
+    /// Whether every burst is in a session of the client at this place in the roster.
+    #[must_use]
+    pub fn belongs_to(&self, client: usize) -> bool {
+        self.bursts().all(|burst| usize::from(burst.session.owner()) == client)
+    }
+
     /// The concatenation of well-formed batches, which is well-formed.
     pub(crate) fn trusted(bytes: Bytes) -> Self {
         debug_assert!(Self::parse(bytes.clone()).is_ok());

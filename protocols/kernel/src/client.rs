@@ -244,12 +244,23 @@ impl AnswerBuilder {
 
     /// Hands back a whole burst.
     pub fn refuse(&mut self, burst: &Burst<'_>, refusal: Refusal) {
-        self.begin(REFUSED, burst.session, burst.first, Index::ZERO);
+        self.refuse_numbers(burst.session, burst.first, burst.count, refusal);
+    }
+
+    /// Hands back `count` commands numbered from `first`.
+    pub(crate) fn refuse_numbers(
+        &mut self,
+        session: SessionId,
+        first: Sequence,
+        count: u32,
+        refusal: Refusal,
+    ) {
+        self.begin(REFUSED, session, first, Index::ZERO);
         let (reason, leader) = match refusal {
             Refusal::NotLeader(leader) => (0, leader),
             Refusal::Busy => (1, None),
         };
-        self.put_refusal(burst.count, reason, leader);
+        self.put_refusal(count, reason, leader);
     }
 
     /// Says that this replica stopped leading.

@@ -1,13 +1,13 @@
-//! What a replica wants done: five lanes and the durability gate.
+//! What a replica wants done: its lanes and the durability gate.
 //!
-//! The gate: records are numbered ([`Lsn`]); a send waits for every record persisted before it, unless its author says
+//! The gate: records are numbered ([`Lsn`]); a send or reply waits for every record persisted before it, unless its author says
 //! `early`, with the reason in a comment. If every output waits, a replica behaves like one that synced after every step
 //! and merely spoke late; so protocols are written as if disks were instant. Commits are never gated: what is committed is
 //! safe by the protocol's own quorum, on whichever disks that was counted.
 
 use bytes::Bytes;
 
-use crate::{Batch, Index, Lsn, NodeId, Protocol, Term, Ticket};
+use crate::{Batch, Index, Lsn, NodeId, Outcome, Protocol, Sequence, SessionId, Term, Ticket};
 
 /// The way a message takes between two replicas. Lanes do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,33 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
+/// What a client is told by a protocol that holds the values itself, with no state machine behind it.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Whose command is answered.
+    pub session: SessionId,
+    /// Its number; zero for the opening of the session.
+    pub sequence: Sequence,
+    /// Not before this record is durable; zero means at once.
+    pub after: Lsn,
+    /// What became of it.
+    pub body: ReplyBody,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// Of a write.
+    Written(Outcome),
+    /// Of a query.
+    Found {
+        /// One of the statuses in [`command`](crate::command).
+        status: u8,
+        /// The value; empty if there is none.
+        value: Bytes,
+    },
+}
+
 /// What observers may want to know: for traces, coverage and laws across replicas, never for the protocol's own sake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -106,6 +133,7 @@ pub struct Effects<P: Protocol> {
     needed_from: Lsn,
     sends: Vec<Outgoing<P::Message>>,
     commits: Vec<Commit>,
+    replies: Vec<Reply>,
     refusals: Vec<Refused>,
     events: Vec<Event>,
 }
@@ -120,6 +148,7 @@ impl<P: Protocol> Effects<P> {
             needed_from: Lsn::ZERO,
             sends: Vec::new(),
             commits: Vec::new(),
+            replies: Vec::new(),
             refusals: Vec::new(),
             events: Vec::new(),
         }
@@ -159,6 +188,16 @@ impl<P: Protocol> Effects<P> {
         self.commits.push(commit);
     }
 
+    /// Answers a command once everything persisted so far is durable.
+    pub fn reply(&mut self, session: SessionId, sequence: Sequence, body: ReplyBody) {
+        self.replies.push(Reply { session, sequence, after: self.last, body });
+    }
+
+    /// Answers a command at once. Whoever calls this says why it is safe.
+    pub fn reply_early(&mut self, session: SessionId, sequence: Sequence, body: ReplyBody) {
+        self.replies.push(Reply { session, sequence, after: Lsn::ZERO, body });
+    }
+
     /// Hands a request back.
     pub fn refuse(&mut self, ticket: Ticket, batch: Batch, refusal: Refusal) {
         self.refusals.push(Refused { ticket, batch, refusal });
@@ -191,6 +230,11 @@ impl<P: Protocol> Effects<P> {
         self.commits.drain(..)
     }
 
+    /// Takes the replies out.
+    pub fn take_replies(&mut self) -> std::vec::Drain<'_, Reply> {
+        self.replies.drain(..)
+    }
+
     /// Takes the refused requests out.
     pub fn take_refusals(&mut self) -> std::vec::Drain<'_, Refused> {
         self.refusals.drain(..)
@@ -206,6 +250,7 @@ impl<P: Protocol> Effects<P> {
         self.records.clear();
         self.sends.clear();
         self.commits.clear();
+        self.replies.clear();
         self.refusals.clear();
         self.events.clear();
     }

@@ -52,13 +52,31 @@ counter!(
     Sequence
 );
 counter!(
-    /// A client's session, drawn at random by the client and never used twice.
+    /// A client's session, drawn at random by the client and never used twice. Its upper bits say whose it is.
     SessionId
 );
 counter!(
     /// The host's name for whoever asked: a core hands it back and never looks inside.
     Ticket
 );
+
+impl SessionId {
+    /// Bits of a session's number beside its owner.
+    pub const NUMBER_BITS: u32 = 48;
+
+    /// Session `number` of the client at place `client` in the roster. Of the number, the lowest [`Self::NUMBER_BITS`] count.
+    #[must_use]
+    pub const fn owned(client: u16, number: u64) -> Self {
+        Self((client as u64) << Self::NUMBER_BITS | number & ((1 << Self::NUMBER_BITS) - 1))
+    }
+
+    /// The place in the roster of the client whose session it is. Hosts take requests in it
+    /// from nobody else.
+    #[must_use]
+    pub const fn owner(self) -> u16 {
+        (self.0 >> Self::NUMBER_BITS) as u16
+    }
+}
 
 /// A replica's seat number, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,5 +112,19 @@ impl Sub<Duration> for Time {
     type Output = Self;
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_says_whose_it_is_whatever_its_number() {
+        for (client, number) in [(0, 0), (7, 1), (u16::MAX, u64::MAX), (3, 1 << 48)] {
+            assert_eq!(SessionId::owned(client, number).owner(), client);
+        }
+        assert_ne!(SessionId::owned(1, 5), SessionId::owned(2, 5));
+        assert_ne!(SessionId::owned(1, 5), SessionId::owned(1, 6));
     }
 }

@@ -11,11 +11,13 @@
 //! | [`wire`] | the codec: little-endian, bounded, shared bytes stay shared |
 //! | [`batch`] | the unit of everything: the immutable bytes that client bursts were packed into |
 //! | [`protocol`] | the one trait, its inputs, and a replica's seat |
-//! | [`effects`] | what a replica wants done: five lanes and the durability gate |
+//! | [`effects`] | what a replica wants done: its lanes and the durability gate |
+//! | [`command`] | what clients ask of a store: the commands and their statuses |
 //! | [`intake`] | writes on their way into an entry |
 //! | [`reads`] | reads that wait until their leader is sure of itself |
 //! | [`session`] | exactly-once execution of numbered client requests |
 //! | [`client`] | what clients and replicas say to each other |
+//! | [`votes`] | what several replicas answered to one client, where none is believed alone |
 //! | [`snapshot`] | state images cut into chunks and put together again |
 //! | [`images`] | which image a replica keeps, and when to make the next |
 //! | [`chain`] | a running hash of everything a replica applied |
@@ -27,6 +29,7 @@
 pub mod batch;
 pub mod chain;
 pub mod client;
+pub mod command;
 pub mod effects;
 pub mod ids;
 pub mod images;
@@ -38,11 +41,13 @@ pub mod protocol;
 pub mod reads;
 pub mod session;
 pub mod snapshot;
+pub mod votes;
 pub mod wire;
 
 pub use batch::{Batch, BatchBuilder, BatchError, Burst};
 pub use chain::Chain;
-pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused};
+pub use command::Command;
+pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused, Reply, ReplyBody};
 pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
 pub use images::Images;
 pub use intake::Intake;
@@ -51,4 +56,5 @@ pub use protocol::{Input, Message, Protocol, Request, Seat};
 pub use reads::WaitingReads;
 pub use session::{Outcome, Sessions};
 pub use snapshot::Snapshot;
+pub use votes::Votes;
 pub use wire::{Reader, Sink, Wire, WireError};

@@ -16,6 +16,9 @@ use crate::{Batch, Effects, Index, Lane, Lsn, NodeId, NodeSet, Ticket, Time, Wir
 pub trait Protocol: Sized {
     /// The system's name on the command line and in tables.
     const NAME: &'static str;
+    /// Whether every replica answers every client that is connected to it, because clients believe several replicas or none.
+    /// Elsewhere a replica answers those who asked it.
+    const EVERY_REPLICA_ANSWERS: bool = false;
     /// What must be equal on all replicas.
     type Config: Clone;
     /// What replicas say to each other.
@@ -44,6 +47,11 @@ pub trait Protocol: Sized {
 
     /// The replica that clients should turn to, if this one knows.
     fn leader(&self) -> Option<NodeId>;
+
+    /// What this replica has counted since its start that only its protocol has, by name: for reports, never for others.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// Panics if an invariant of this replica alone is broken.
     fn check(&self);

@@ -25,27 +25,10 @@ use qlab_kernel::{Outcome, Reader, Sink, Wire, WireError};
 use crate::machine::{MACHINE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::{Command, Machine, Value};
 
-/// Status: the value is stored.
-pub const STORED: u8 = 0;
-/// Status: the key was there and is gone.
-pub const DELETED: u8 = 1;
-/// Status: there is no such key.
-pub const ABSENT: u8 = 2;
-/// Status: the value was as expected and is replaced.
-pub const SWAPPED: u8 = 3;
-/// Status: the value was not as expected and stays.
-pub const MISMATCH: u8 = 4;
-/// Status: the bytes are added.
-pub const APPENDED: u8 = 5;
-/// Status: here is the value.
-pub const FOUND: u8 = 6;
-/// Status: the key or the value would exceed its limit; nothing changed.
-pub const TOO_LARGE: u8 = 7;
-/// Status: the store would exceed its limit; nothing changed. Delete something first.
-pub const FULL: u8 = 8;
+pub use qlab_kernel::command::{
+    ABSENT, APPENDED, DELETED, FOUND, FULL, KEY_BYTES_MAX, MISMATCH, STORED, SWAPPED, TOO_LARGE,
+};
 
-/// Bytes of a key.
-pub const KEY_BYTES_MAX: usize = 1024;
 /// What an entry weighs besides its key and value: more than its lengths in an image, about its share of the map.
 const ENTRY_BYTES: usize = 64;
 /// What all entries may weigh together.

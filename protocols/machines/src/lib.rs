@@ -10,7 +10,6 @@
 //! | [`service`] | a machine with its sessions and its chain: what a host drives |
 //! | [`answers`] | where a service's answers go, frame by frame |
 //! | [`kv`] | the key-value store |
-//! | [`command`] | the store's commands, as its clients write them |
 //!
 //! Trade-offs. An image is captured in one go and sorted, so that equal states give equal bytes: the replica stands still
 //! for as long as its state takes to copy. Everything lives in memory, bounded so that an image never outgrows
@@ -20,13 +19,12 @@
 #![forbid(unsafe_code)]
 
 pub mod answers;
-pub mod command;
 pub mod kv;
 pub mod machine;
 pub mod service;
 
 pub use answers::Answers;
-pub use command::Command;
 pub use kv::Kv;
 pub use machine::{Machine, Value};
+pub use qlab_kernel::{Command, command};
 pub use service::{RestoreError, Service};

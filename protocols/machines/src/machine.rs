@@ -7,8 +7,8 @@ use qlab_kernel::{Outcome, Reader, Sink, WireError};
 
 use crate::answers::value_bytes;
 
-/// Bytes of one value, stored or answered.
-pub const VALUE_BYTES_MAX: usize = 128 << 10;
+pub use qlab_kernel::command::VALUE_BYTES_MAX;
+
 /// Bytes of a machine's part of an image; the rest is the session table's.
 pub const MACHINE_BYTES_MAX: usize = 512 << 20;
 

@@ -1,6 +1,6 @@
 //! Whose session is connected where, and the answers on their way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use qlab_kernel::client::AnswerBuilder;
 use qlab_kernel::limits::{FRAME_BYTES_MAX, SESSIONS_MAX};
@@ -14,24 +14,51 @@ const ROUTES_MAX: usize = 4 * SESSIONS_MAX;
 /// Every client connected here, and which sessions asked through which connection last.
 pub(crate) struct Clients {
     endpoint: Endpoint,
+    /// Whether a session that has not asked here is answered, too, at any connection of its owner.
+    answers_everyone: bool,
     answers: HashMap<ClientId, AnswerBuilder>,
+    /// Each connection's client, by its place in the roster.
+    owners: HashMap<ClientId, usize>,
+    /// Each client's connections, as they came.
+    connections: BTreeMap<usize, Vec<ClientId>>,
     sessions: HashMap<SessionId, ClientId>,
     /// Those with something to send; whoever is named twice has nothing left the second time.
     touched: Vec<ClientId>,
 }
 
 impl Clients {
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, answers: HashMap::new(), sessions: HashMap::new(), touched: Vec::new() }
+    pub(crate) fn new(endpoint: Endpoint, answers_everyone: bool) -> Self {
+        Self {
+            endpoint,
+            answers_everyone,
+            answers: HashMap::new(),
+            owners: HashMap::new(),
+            connections: BTreeMap::new(),
+            sessions: HashMap::new(),
+            touched: Vec::new(),
+        }
     }
 
-    pub(crate) fn arrive(&mut self, client: ClientId) {
+    /// The client at place `owner` of the roster has connected.
+    pub(crate) fn arrive(&mut self, client: ClientId, owner: usize) {
         self.answers.insert(client, AnswerBuilder::new());
+        self.owners.insert(client, owner);
+        self.connections.entry(owner).or_default().push(client);
     }
 
     pub(crate) fn leave(&mut self, client: ClientId) {
         self.answers.remove(&client);
+        if let Some(owner) = self.owners.remove(&client)
+            && let Some(connections) = self.connections.get_mut(&owner)
+        {
+            connections.retain(|connection| *connection != client);
+        }
         self.sessions.retain(|_, at| *at != client);
+    }
+
+    /// Whether every session in a request is that of the client who asks: nobody speaks for another.
+    pub(crate) fn owns(&self, client: ClientId, batch: &Batch) -> bool {
+        self.owners.get(&client).is_some_and(|owner| batch.belongs_to(*owner))
     }
 
     /// Remembers where the sessions of a request are answered: wherever they asked last. False if there is no room.
@@ -69,6 +96,12 @@ impl Clients {
         }
     }
 
+    fn route(&self, session: SessionId) -> Option<ClientId> {
+        let asked_at = self.sessions.get(&session).copied();
+        let owner = || self.connections.get(&session.owner().into())?.last().copied();
+        asked_at.or_else(|| if self.answers_everyone { owner() } else { None })
+    }
+
     fn builder(&mut self, client: ClientId, bytes: usize) -> Option<&mut AnswerBuilder> {
         let full = self.answers.get(&client)?.len() + bytes > FRAME_BYTES_MAX;
         if full {
@@ -94,7 +127,7 @@ impl Clients {
 
 impl Answers for Clients {
     fn room(&mut self, session: SessionId, bytes: usize) -> Option<&mut AnswerBuilder> {
-        let client = *self.sessions.get(&session)?;
+        let client = self.route(session)?;
         self.builder(client, bytes)
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use qlab_transport::Fingerprint;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::PublicKey;
+
 /// A replica's configuration: a JSON file. Unknown keys are errors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +29,12 @@ pub struct Config {
     pub replicas: Vec<Fingerprint>,
     /// The keys of those who may ask.
     pub clients: Vec<Fingerprint>,
+    /// Every replica's public signing key, by seat. Byzantine systems need them.
+    #[serde(default)]
+    pub replica_keys: Vec<PublicKey>,
+    /// The public signing keys of those who may ask, as they are listed. Byzantine systems need them.
+    #[serde(default)]
+    pub client_keys: Vec<PublicKey>,
     /// Where the journal lies.
     pub data: PathBuf,
     /// `fdatasync`, `buffered` or `memory`.

@@ -1,5 +1,6 @@
 //! The lines between a replica and whoever started it: one JSON object each.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -77,8 +78,8 @@ pub struct Status {
     pub leader: Option<u16>,
     /// The last entry it has applied.
     pub applied_index: u64,
-    /// The hash of everything applied, in hexadecimal.
-    pub chain: String,
+    /// The hash of everything applied, in hexadecimal; none if nothing is, and for protocols that apply no log.
+    pub chain: Option<String>,
     /// Processor time of the process so far, in microseconds: user and system.
     pub cpu_us: u64,
     /// The largest amount of memory it has had resident, in KiB.
@@ -89,6 +90,8 @@ pub struct Status {
     pub entries: u64,
     /// Queries it has answered.
     pub queries: u64,
+    /// Commands that the protocol has answered itself, without a log.
+    pub replies: u64,
     /// Messages handed to the transport for other replicas.
     pub messages: u64,
     /// Requests refused, as it does not lead or is busy.
@@ -101,6 +104,8 @@ pub struct Status {
     pub images: u64,
     /// Bursts: steps taken together with one flush.
     pub bursts: u64,
+    /// What only its protocol counts, by name.
+    pub counters: BTreeMap<String, u64>,
     /// What the journal has done.
     pub journal: JournalStatus,
     /// What the transport has done.

@@ -12,8 +12,10 @@ use qlab_journal::{Counters, JournalThread, Pressure};
 use qlab_kernel::client::split_request;
 use qlab_kernel::limits::BURST_INPUTS_MAX;
 use qlab_kernel::{
-    Effects, Event, Input, Lsn, Message, NodeId, Outgoing, Protocol, Refusal, Request, Ticket, Time, Wire,
+    Effects, Event, Index, Input, Lsn, Message, NodeId, Outgoing, Protocol, Refusal, Reply, Request, Ticket,
+    Time, Wire,
 };
+use qlab_machines::answers;
 use qlab_transport::{Arrival, ClientId, Endpoint, Inbox, LinkControl, LinkRule};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
@@ -70,6 +72,8 @@ pub(crate) struct Host<P: Protocol> {
     pub(crate) orders: mpsc::Receiver<Order>,
     /// Messages that wait for the journal, by the record they wait for.
     pub(crate) gated: VecDeque<Outgoing<P::Message>>,
+    /// Replies that do.
+    pub(crate) gated_replies: Vec<Reply>,
     pub(crate) durable: Lsn,
     pub(crate) pressure: Pressure,
     pub(crate) counts: Status,
@@ -175,7 +179,7 @@ impl<P: Protocol> Host<P> {
                 }
             },
             Arrival::Client { from, frame } => return self.take_request(from, frame),
-            Arrival::ClientUp { client, .. } => self.clients.arrive(client),
+            Arrival::ClientUp { client, index } => self.clients.arrive(client, index),
             Arrival::ClientDown(client) => self.clients.leave(client),
             Arrival::PeerUp(node) => tracing::info!(%node, "peer connected"),
             Arrival::PeerDown(node) => tracing::info!(%node, "peer gone"),
@@ -193,6 +197,11 @@ impl<P: Protocol> Host<P> {
             }
         };
         let (Request::Write(batch) | Request::Read(batch)) = &request;
+        if !self.clients.owns(from, batch) {
+            tracing::warn!(client = from.0, "a client asked in another's session");
+            self.endpoint.reject_client(from);
+            return None;
+        }
         let choked = matches!(request, Request::Write(_)) && self.pressure == Pressure::High;
         if choked || !self.clients.note(from, batch) {
             self.counts.refused += 1;
@@ -219,6 +228,8 @@ impl<P: Protocol> Host<P> {
                 self.state.execute(commit, &mut self.clients).context("a snapshot cannot be restored")?;
             self.next.extend(image.map(|(index, image)| Input::Captured { index, image }));
         }
+        self.gated_replies.extend(self.effects.take_replies());
+        self.answer();
         for refused in self.effects.take_refusals() {
             self.counts.refused += 1;
             self.clients.refuse(ClientId(refused.ticket.0), &refused.batch, refused.refusal);
@@ -241,6 +252,15 @@ impl<P: Protocol> Host<P> {
         while let Some(outgoing) = self.gated.pop_front_if(|outgoing| outgoing.after <= self.durable) {
             send::<P>(&self.endpoint, &mut self.counts, outgoing);
         }
+    }
+
+    /// Lets go of the replies that wait for nothing any more; those that never had to wait overtake the others.
+    fn answer(&mut self) {
+        let durable = self.durable;
+        let released: Vec<Reply> =
+            self.gated_replies.extract_if(.., |reply| reply.after <= durable).collect();
+        self.counts.replies += released.len() as u64;
+        answers::pack(released.into_iter(), &mut self.clients);
     }
 
     fn obey(&mut self, order: Order) -> anyhow::Result<()> {
@@ -278,7 +298,8 @@ impl<P: Protocol> Host<P> {
             node: self.endpoint.node().0,
             leader: self.core.leader().map(|node| node.0),
             applied_index: chain.index.0,
-            chain: chain.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            chain: (chain.index > Index::ZERO)
+                .then(|| chain.hash.iter().map(|byte| format!("{byte:02x}")).collect()),
             cpu_us: usage.cpu_us,
             memory_peak_kib: usage.memory_peak_kib,
             commands: self.state.commands,
@@ -287,6 +308,12 @@ impl<P: Protocol> Host<P> {
             images: self.state.images,
             journal: journal_status(&self.journal_counters),
             transport: self.endpoint.counts(),
+            counters: self
+                .core
+                .counters()
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
             ..self.counts.clone()
         }
     }

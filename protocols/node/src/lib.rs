@@ -9,6 +9,7 @@
 //! | [`control`] | the lines between a replica and whoever started it |
 //! | [`config`] | what a replica is told before it starts |
 //! | [`systems`] | every protocol by name, and its options |
+//! | [`keys`] | the keys of Byzantine systems, from identities |
 //! | [`process`] | a replica process from its first line to its last |
 //! | `host` | the loop: step, flush, carry out |
 //! | `clients` | whose session is connected where, and the answers on their way |
@@ -22,6 +23,7 @@ mod clock;
 pub mod config;
 pub mod control;
 mod host;
+pub mod keys;
 pub mod process;
 mod state;
 pub mod systems;

@@ -12,7 +12,8 @@ use qlab_journal::{
     Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
-use qlab_paxos::MultiPaxos;
+use qlab_paxos::{MultiPaxos, Paxos};
+use qlab_pbft::Pbft;
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::control::{Order, Report, Status, report};
 use crate::host::{self, Host};
 use crate::state::State;
-use crate::{clock, systems};
+use crate::{clock, keys, systems};
 
 /// Orders that may wait for the replica.
 const ORDERS_MAX: usize = 64;
@@ -57,6 +58,11 @@ fn start(path: &Path) -> anyhow::Result<()> {
             MultiPaxos::NAME => {
                 let options = systems::multi_paxos(&config.options, config.replicas.len())?;
                 serve::<MultiPaxos>(&config, options).await
+            }
+            Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?).await,
+            Pbft::NAME => {
+                let keys = keys::keyring(&config, &Identity::load(&config.identity)?)?;
+                serve::<Pbft>(&config, systems::pbft(&config.options, config.replicas.len(), keys)?).await
             }
             other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
         }
@@ -113,7 +119,7 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
     let records = decode::<P>(records)?;
     let core = P::recover(seat, &options, clock::now(), records.into_iter(), &mut effects);
     let (journal, durable) = run_journal(journal, last)?;
-    let mut clients = Clients::new(endpoint.clone());
+    let mut clients = Clients::new(endpoint.clone(), P::EVERY_REPLICA_ANSWERS);
     let mut state = State::default();
     for commit in effects.take_commits() {
         state.execute(commit, &mut clients).context("the recovered state cannot be restored")?;
@@ -132,6 +138,7 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
         link,
         orders,
         gated: VecDeque::new(),
+        gated_replies: Vec::new(),
         durable: last,
         pressure: Pressure::Room,
         counts: Status::default(),

@@ -5,13 +5,15 @@
 use std::time::Duration;
 
 use qlab_kernel::Protocol;
-use qlab_paxos::{MultiPaxos, multi};
+use qlab_paxos::single::FirstBallot;
+use qlab_paxos::{MultiPaxos, Paxos, multi, single};
+use qlab_pbft::{Authentication, Keyring, Pbft};
 use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
 
 /// Every system's name.
-pub const NAMES: [&str; 3] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME];
+pub const NAMES: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
 
 /// Why options do not make a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,9 @@ pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(),
         Unreplicated::NAME => unreplicated(options).map(drop),
         Raft::NAME => raft(options).map(drop),
         MultiPaxos::NAME => multi_paxos(options, replicas).map(drop),
+        Paxos::NAME => paxos(options).map(drop),
+        // Whose keys they are makes no difference to the options, and nothing is started with them.
+        Pbft::NAME => pbft(options, replicas, Keyring::simulated(0, 0, 0)).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -46,6 +51,8 @@ pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), O
         Unreplicated::NAME => read::<UnreplicatedOptions>(Unreplicated::NAME, &options).map(drop),
         Raft::NAME => read::<RaftOptions>(Raft::NAME, &options).map(drop),
         MultiPaxos::NAME => read::<MultiPaxosOptions>(MultiPaxos::NAME, &options).map(drop),
+        Paxos::NAME => read::<PaxosOptions>(Paxos::NAME, &options).map(drop),
+        Pbft::NAME => read::<PbftOptions>(Pbft::NAME, &options).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -172,6 +179,105 @@ pub(crate) fn multi_paxos(options: &toml::Table, replicas: usize) -> Result<mult
     Ok(config)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PaxosOptions {
+    first_ballot: Option<FirstBallotName>,
+    retry_interval_ms: Option<u64>,
+    back_off_us: Option<u64>,
+    tell_interval_ms: Option<u64>,
+    commands_max: Option<usize>,
+    registers_bytes_max: Option<usize>,
+    rewrite_log_bytes: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum FirstBallotName {
+    Prepare,
+    Promised,
+}
+
+pub(crate) fn paxos(options: &toml::Table) -> Result<single::Config, OptionsError> {
+    let options: PaxosOptions = read(Paxos::NAME, options)?;
+    let defaults = single::Config::default();
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let config = single::Config {
+        first_ballot: match options.first_ballot {
+            None | Some(FirstBallotName::Prepare) => FirstBallot::Prepare,
+            Some(FirstBallotName::Promised) => FirstBallot::Promised,
+        },
+        retry_interval: milliseconds(options.retry_interval_ms, defaults.retry_interval),
+        back_off: options.back_off_us.map_or(defaults.back_off, Duration::from_micros),
+        tell_interval: milliseconds(options.tell_interval_ms, defaults.tell_interval),
+        commands_max: options.commands_max.unwrap_or(defaults.commands_max),
+        registers_bytes_max: options.registers_bytes_max.unwrap_or(defaults.registers_bytes_max),
+        rewrite_log_bytes: options.rewrite_log_bytes.unwrap_or(defaults.rewrite_log_bytes),
+    };
+    config.validate().map_err(|error| invalid(Paxos::NAME, error))?;
+    Ok(config)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PbftOptions {
+    authentication: Option<AuthenticationName>,
+    view_timeout_ms: Option<u64>,
+    status_interval_ms: Option<u64>,
+    batching: Option<bool>,
+    entry_bytes: Option<usize>,
+    window_entries: Option<usize>,
+    log_window: Option<usize>,
+    checkpoint_entries: Option<usize>,
+    checkpoint_bytes: Option<usize>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AuthenticationName {
+    Macs,
+    Signatures,
+}
+
+/// How clients prove who they are, and replicas what they committed.
+pub(crate) fn authentication(options: &toml::Table) -> Result<Authentication, OptionsError> {
+    let options: PbftOptions = read(Pbft::NAME, options)?;
+    Ok(options.authentication())
+}
+
+pub(crate) fn pbft(
+    options: &toml::Table,
+    replicas: usize,
+    keys: Keyring,
+) -> Result<qlab_pbft::Config, OptionsError> {
+    let options: PbftOptions = read(Pbft::NAME, options)?;
+    let defaults = qlab_pbft::Config::new(keys);
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let config = qlab_pbft::Config {
+        authentication: options.authentication(),
+        view_timeout: milliseconds(options.view_timeout_ms, defaults.view_timeout),
+        status_interval: milliseconds(options.status_interval_ms, defaults.status_interval),
+        batching: options.batching.unwrap_or(defaults.batching),
+        entry_bytes: options.entry_bytes.unwrap_or(defaults.entry_bytes),
+        window_entries: options.window_entries.unwrap_or(defaults.window_entries),
+        log_window: options.log_window.unwrap_or(defaults.log_window),
+        checkpoint_entries: options.checkpoint_entries.unwrap_or(defaults.checkpoint_entries),
+        checkpoint_bytes: options.checkpoint_bytes.unwrap_or(defaults.checkpoint_bytes),
+        ..defaults
+    };
+    config.validate(replicas).map_err(|error| invalid(Pbft::NAME, error))?;
+    Ok(config)
+}
+
+impl PbftOptions {
+    fn authentication(&self) -> Authentication {
+        match self.authentication {
+            None | Some(AuthenticationName::Macs) => Authentication::Macs,
+            Some(AuthenticationName::Signatures) => Authentication::Signatures,
+        }
+    }
+}
+
 fn read<T: for<'a> Deserialize<'a>>(system: &'static str, options: &toml::Table) -> Result<T, OptionsError> {
     options.clone().try_into().map_err(|error: toml::de::Error| invalid(system, error.message()))
 }
@@ -192,7 +298,7 @@ mod tests {
     fn what_is_wrong_and_what_would_be_right_is_said() {
         assert_eq!(
             complaint("raff", ""),
-            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos"
+            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft"
         );
         assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
         assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
@@ -202,7 +308,14 @@ mod tests {
         assert!(check("raft", &"reads = \"lease\"\nwindow_entries = 8".parse().unwrap(), 3).is_ok());
         assert!(complaint("multi-paxos", "quorum_2 = 1").contains("their sum must be above 3"));
         assert!(complaint("multi-paxos", "reads = \"quick\"").contains("`confirm` or `lease`"));
+        assert!(complaint("paxos", "first_ballot = \"free\"").contains("`prepare` or `promised`"));
+        assert!(complaint("paxos", "back_off_us = 0").contains("back_off"));
+        assert!(check("paxos", &"first_ballot = \"promised\"".parse().unwrap(), 3).is_ok());
         let flexible = "quorum_1 = 3\nquorum_2 = 1\nthrifty_hedge_ms = 5";
         assert!(check("multi-paxos", &flexible.parse().unwrap(), 3).is_ok());
+        assert!(complaint("pbft", "").contains("3 replicas are not 3f + 1"));
+        assert!(complaint("pbft", "authentication = \"trust\"").contains("`macs` or `signatures`"));
+        let signed = "authentication = \"signatures\"\nwindow_entries = 1";
+        assert!(check("pbft", &signed.parse().unwrap(), 4).is_ok());
     }
 }

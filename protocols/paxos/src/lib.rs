@@ -7,12 +7,15 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ballot`] | numbers of attempts, each proposer's own |
+//! | [`single`] | Paxos itself, once for each key: registers that are written once |
 //! | [`multi`] | Multi-Paxos: a log of values under a stable leader, who runs phase 1 once for all slots |
 
 #![forbid(unsafe_code)]
 
 pub mod ballot;
 pub mod multi;
+pub mod single;
 
 pub use ballot::Ballot;
 pub use multi::MultiPaxos;
+pub use single::Paxos;

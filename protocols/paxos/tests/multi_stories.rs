@@ -98,7 +98,7 @@ fn value(text: &str) -> Batch {
 }
 
 fn ballot(round: u64, node: NodeId) -> Ballot {
-    Ballot { round: Term(round), node }
+    Ballot { round: Term(round), node, incarnation: 0 }
 }
 
 fn accept(ballot: Ballot, index: u64, commit: u64, text: &str) -> Message {
@@ -218,7 +218,7 @@ fn promises_and_accepts_outlive_a_crash_and_no_ballot_is_used_twice() {
 #[test]
 fn messages_that_nobody_can_have_sent_are_counted_and_ignored() {
     let mut me = Alone::new();
-    let far = Ballot { round: Term(u64::MAX), node: FIRST };
+    let far = Ballot { round: Term(u64::MAX), node: FIRST, incarnation: 0 };
     me.hear(FIRST, Message::Prepare { ballot: far, first: Index(1), handover: Ballot::ZERO });
     me.hear(FIRST, accept(ballot(1, SECOND), 1, 0, "in somebody else's ballot"));
     me.hear(FIRST, accept(ballot(1, FIRST), u64::MAX, 0, "beyond"));

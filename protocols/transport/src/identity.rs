@@ -90,8 +90,10 @@ impl Identity {
         Arc::new(CertifiedKey::new(vec![self.public_key.clone()], Arc::clone(&self.signing_key)))
     }
 
-    /// A secret for `purpose` that stays the same when the process restarts.
-    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+    /// A secret for `purpose`, a name that nothing else in the world has, which stays the same when the process restarts. Nobody
+    /// learns anything about the key or about secrets for other purposes from it.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
         blake3::derive_key(purpose, self.pkcs8.secret_pkcs8_der())
     }
 

@@ -13,6 +13,13 @@ pub struct Common {
     chain_hash: ChainHash,
 }
 
+impl Common {
+    /// Those of a service that opens sessions before it takes anything else in them, or of one that needs none.
+    pub(crate) fn new(opens_sessions: bool) -> Self {
+        Self { exactly_once: ExactlyOnce::new(opens_sessions), ..Self::default() }
+    }
+}
+
 impl<P: Protocol> Laws<P> for Common {
     fn after_burst(&mut self, glimpse: &Glimpse<'_, P>) -> Verdict {
         for done in &glimpse.harvest.done {

@@ -7,8 +7,8 @@ use super::{Verdict, broken};
 const LAW: &str = "G1 linearizability";
 
 /// Judges the history of a whole world, which ends with a read of every key.
-pub(crate) fn judge(history: &History) -> Verdict {
-    let report = check(history, Model::Kv, &Options::default()).expect("clients ask what a store can do");
+pub(crate) fn judge(history: &History, model: Model) -> Verdict {
+    let report = check(history, model, &Options::default()).expect("clients ask what the objects can do");
     match report.verdict {
         qlab_checker::Verdict::Valid => Ok(()),
         qlab_checker::Verdict::Invalid => {

@@ -14,11 +14,17 @@ const LAW: &str = "G3 exactly once";
 #[derive(Debug, Default)]
 pub(crate) struct ExactlyOnce {
     outcomes: HashMap<(SessionId, u64), Outcome>,
-    /// Clients ask nothing else before they are told that their session is open.
+    /// Clients ask nothing else before they are told that their session is open …
     opened: HashSet<SessionId>,
+    /// … where that is needed.
+    opens_sessions: bool,
 }
 
 impl ExactlyOnce {
+    pub(crate) fn new(opens_sessions: bool) -> Self {
+        Self { opens_sessions, ..Self::default() }
+    }
+
     pub(crate) fn check(&mut self, frame: &[u8]) -> Verdict {
         for answer in answers(frame) {
             let answer = answer.expect("replicas send what can be read");
@@ -38,7 +44,7 @@ impl ExactlyOnce {
         if outcome.status == Outcome::OPENED {
             self.opened.insert(session);
         }
-        if !self.opened.contains(&session) {
+        if self.opens_sessions && !self.opened.contains(&session) {
             return broken(
                 LAW,
                 format!("request {sequence} of session {session}, which is not open: {outcome:?}"),

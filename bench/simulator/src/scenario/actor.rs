@@ -1,14 +1,18 @@
 //! What a protocol tells the stage about itself, as text.
 
-use qlab_kernel::{Index, Term};
+use qlab_kernel::{Index, NodeId, Term};
 
 use super::command::GivenLog;
+use crate::byzantine::Byzantine;
 use crate::subject::Subject;
 
 /// A protocol that can act in a story.
-pub trait Actor: Subject<Config: Default> {
+pub trait Actor: Subject {
     /// The kinds of messages, by the words that a script picks them with.
     const KINDS: &'static [&'static str];
+
+    /// What a story begins with.
+    fn configuration() -> Self::Config;
 
     /// Sets an option of a configuration, and checks it. The error says what is wrong, and which options there are.
     fn configure(config: &mut Self::Config, option: &str, value: &str) -> Result<(), String>;
@@ -18,6 +22,16 @@ pub trait Actor: Subject<Config: Default> {
 
     /// Where a replica stands.
     fn stand(&self) -> Stand;
+
+    /// A way to lie, by its name in a story; there is none where replicas believe each other.
+    fn lie(
+        _name: &str,
+        _node: NodeId,
+        _nodes: usize,
+        _config: &Self::Config,
+    ) -> Option<Box<dyn Byzantine<Self>>> {
+        None
+    }
 
     /// One of [`KINDS`](Self::KINDS).
     fn kind(message: &Self::Message) -> &'static str;

@@ -1,23 +1,29 @@
 //! Who asks: every request comes from a client of its own, and what all of them saw is judged as one history.
 
+use bytes::Bytes;
 use qlab_checker::{ABSENT, History, Operation};
 use qlab_kernel::client::{Answer, AnswerBody};
-use qlab_kernel::{Batch, BatchBuilder, Outcome, Refusal, Request, Sequence, SessionId, Ticket};
+use qlab_kernel::{
+    Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Ticket, Votes,
+};
 use qlab_machines::{Command, kv};
 
 use super::command::{Answered, GivenLog};
 
-/// The sessions of given entries; those of clients are far below.
-const GIVEN_SESSIONS: u64 = 1 << 63;
+/// Whose sessions those of given entries are: nobody's who asks.
+const GIVEN: u16 = u16::MAX;
 
 /// An entry of a log that is given: it writes its term under its index, in a session of its own.
 pub(crate) fn given_entry(index: u64, term: u64) -> Batch {
-    write(SessionId(GIVEN_SESSIONS | index << 32 | term), &index.to_string(), &term.to_string())
+    write(SessionId::owned(GIVEN, index << 32 | term), &index.to_string(), &term.to_string())
 }
 
 /// All clients of a story.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
+    nodes: usize,
+    /// How many replicas must say the same.
+    matching: usize,
     asked: Vec<Asked>,
     /// What may have been written before the story began.
     given: Vec<(String, String)>,
@@ -33,9 +39,16 @@ struct Asked {
     at_ns: u64,
     answered: Answered,
     answered_at_ns: u64,
+    /// What the replicas said, where none is believed alone.
+    votes: Option<Votes>,
 }
 
 impl Clients {
+    /// Of `nodes` replicas, `matching` of which are believed.
+    pub(crate) fn new(nodes: usize, matching: usize) -> Self {
+        Self { nodes, matching, asked: Vec::new(), given: Vec::new(), now_ns: 0 }
+    }
+
     /// Learns what a given log may write.
     pub(crate) fn expect_given(&mut self, log: &GivenLog) {
         self.given.extend(
@@ -47,13 +60,18 @@ impl Clients {
     pub(crate) fn ask(&mut self, key: &str, value: Option<&str>) -> (Ticket, SessionId, Request) {
         let at_ns = self.tick();
         let number = self.asked.len() as u64;
-        let session = SessionId(number + 1);
+        let session = SessionId::owned(number as u16, 1);
         let request = match value {
             Some(value) => Request::Write(write(session, key, value)),
             None => Request::Read(read(session, key)),
         };
+        let votes = (self.matching > 1).then(|| {
+            let mut votes = Votes::new(self.nodes, self.matching);
+            votes.asked(&request);
+            votes
+        });
         let (key, value) = (key.to_owned(), value.map(str::to_owned));
-        self.asked.push(Asked { key, value, at_ns, answered: Answered::Not, answered_at_ns: 0 });
+        self.asked.push(Asked { key, value, at_ns, answered: Answered::Not, answered_at_ns: 0, votes });
         (Ticket(number), session, request)
     }
 
@@ -62,26 +80,36 @@ impl Clients {
         self.asked.last().map_or(Answered::Not, |asked| asked.answered.clone())
     }
 
+    /// What a client believes of a replica's frame.
+    pub(crate) fn believe(&mut self, client: u64, from: NodeId, frame: &Bytes) -> Vec<Bytes> {
+        let asked = usize::try_from(client).ok().and_then(|client| self.asked.get_mut(client));
+        let Some(votes) = asked.and_then(|asked| asked.votes.as_mut()) else { return vec![frame.clone()] };
+        let mut believed = Vec::new();
+        // One that lies may send what cannot be read.
+        let _ = votes.take(from, frame, &mut believed);
+        believed
+    }
+
     /// Takes an answer in; what it says, unless it says nothing about the request itself.
     pub(crate) fn hear(&mut self, client: u64, answer: &Answer<'_>) -> Option<String> {
         let now_ns = self.tick();
         let asked = usize::try_from(client).ok().and_then(|client| self.asked.get_mut(client))?;
-        if answer.first != Sequence(1) {
-            return None; // the opening of its session
-        }
+        // Its session's opening may stand before it, in the same answer or in one of its own.
+        let place = usize::try_from(1_u64.checked_sub(answer.first.0)?).ok()?;
         let what = asked.value.as_ref().map_or(asked.key.clone(), |value| format!("{} = {value}", asked.key));
         let (answered, says) = match answer.body {
-            AnswerBody::Written(outcomes) => match outcomes.iter().next()?.status {
+            AnswerBody::Written(outcomes) => match outcomes.iter().nth(place)?.status {
                 kv::STORED => (Answered::Written, format!("{what} is written")),
                 status => (Answered::Refused, format!("{what} is not written: {}", status_name(status))),
             },
-            AnswerBody::Values(values) => match values.iter().next()? {
+            AnswerBody::Values(values) => match values.iter().nth(place)? {
                 (kv::FOUND, value) => {
                     let value = String::from_utf8_lossy(value).into_owned();
                     (Answered::Found(value.clone()), format!("{what} is {value}"))
                 }
                 _ => (Answered::Absent, format!("{what} is absent")),
             },
+            AnswerBody::Refused(_) if place > 0 => return None,
             AnswerBody::Refused(refusal) => {
                 (Answered::Refused, format!("{what} is refused: {}", reason(refusal)))
             }

@@ -89,6 +89,13 @@ pub enum Command {
         /// To whom.
         to: Option<NodeId>,
     },
+    /// From now on a replica lies.
+    Lie {
+        /// Who.
+        node: NodeId,
+        /// How, by name.
+        lie: String,
+    },
     /// The story fails unless this is so.
     Expect(Expectation),
     /// Prints something.
@@ -264,6 +271,7 @@ impl fmt::Display for Command {
                 write!(f, "yield {node}")?;
                 to.iter().try_for_each(|to| write!(f, " {to}"))
             }
+            Self::Lie { node, lie } => write!(f, "lie {node} {lie}"),
             Self::Expect(expectation) => write!(f, "expect {expectation}"),
             Self::Show(Shown::Node(node)) => write!(f, "show {node}"),
             Self::Show(Shown::Messages) => f.write_str("show messages"),

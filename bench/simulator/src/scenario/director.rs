@@ -115,7 +115,7 @@ impl<S: Actor> Director<S> {
         if nodes != S::nodes(nodes) {
             return impossible(&format!("{} has {} replicas", S::NAME, S::nodes(nodes)));
         }
-        let mut config = S::Config::default();
+        let mut config = S::configuration();
         for (option, value) in options {
             S::configure(&mut config, option, value).map_err(Trouble::Impossible)?;
         }
@@ -149,6 +149,7 @@ fn act_on<S: Actor>(stage: &mut Stage<S>, command: &Command) -> Result<(), Troub
         Command::Mend(links) => stage.mend(links),
         Command::Heal => stage.heal(),
         Command::Settle => return stage.settle(),
+        Command::Lie { node, lie } => return stage.lie(*node, lie),
         Command::Yield { node, to } => return stage.yield_to(*node, *to),
         Command::Expect(expectation) => return expect(stage, expectation),
         Command::Show(Shown::Node(node)) => return stage.show(*node),

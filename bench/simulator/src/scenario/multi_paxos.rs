@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qlab_kernel::{Index, NodeId, Term};
+use qlab_kernel::{Index, Term};
 use qlab_paxos::multi::{Config, Message, Quorums, Reads, Record};
 use qlab_paxos::{Ballot, MultiPaxos};
 
@@ -31,6 +31,10 @@ impl Actor for MultiPaxos {
         "stale",
     ];
 
+    fn configuration() -> Config {
+        Config::default()
+    }
+
     fn configure(config: &mut Config, option: &str, value: &str) -> Result<(), String> {
         let unknown = || format!("{option} = {value} is no option of multi-paxos; there are {OPTIONS}");
         let number = || value.parse().map_err(|_| unknown());
@@ -49,7 +53,7 @@ impl Actor for MultiPaxos {
 
     /// Ballots that are given are replica 0's.
     fn records(given: &GivenLog) -> Vec<Record> {
-        let ballot = |round| Ballot { round: Term(round), node: NodeId(0) };
+        let ballot = |round| Ballot { round: Term(round), ..Ballot::ZERO };
         let promise = Record::Promise { ballot: ballot(given.term) };
         let accepts = (1..).zip(&given.terms).map(|(index, round)| Record::Accept {
             ballot: ballot(*round),

@@ -28,6 +28,10 @@ impl Actor for Raft {
         "stale",
     ];
 
+    fn configuration() -> Config {
+        Config::default()
+    }
+
     fn configure(config: &mut Config, option: &str, value: &str) -> Result<(), String> {
         let unknown = || format!("{option} = {value} is no option of raft; there are {OPTIONS}");
         match (option, value) {

@@ -17,7 +17,7 @@ pub const GIVEN_TERM_MAX: u64 = 1_000_000;
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 const COMMANDS: &str = "system, log, start, wait, tick, timeout, propose, read, deliver, drop, duplicate, hold, release, \
-                        sync, crash, restart, pause, resume, wipe, partition, cut, mend, heal, settle, yield, expect, show";
+                        sync, crash, restart, pause, resume, wipe, partition, cut, mend, heal, settle, yield, lie, expect, show";
 
 /// What is wrong with a line, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +83,7 @@ impl<'a> Words<'a> {
             "heal" => Command::Heal,
             "settle" => Command::Settle,
             "yield" => Command::Yield { node: self.node()?, to: self.node_if_any()? },
+            "lie" => Command::Lie { node: self.node()?, lie: self.name("a lie")? },
             "expect" => Command::Expect(self.expectation()?),
             "show" => Command::Show(self.shown()?),
             other => return self.fail_back(format!("{other:?} is no command; there are {COMMANDS}")),

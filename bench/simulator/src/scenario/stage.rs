@@ -6,15 +6,19 @@ mod view;
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use qlab_checker::Model;
 use qlab_journal::FaultDisk;
 use qlab_kernel::client::answers;
-use qlab_kernel::{Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
+use qlab_kernel::{Effects, Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
+
+use rand::SeedableRng;
+use rand_pcg::Pcg32;
 
 use super::actor::Actor;
 use super::clients::Clients;
 use super::command::{Answered, GivenLog};
 use super::flight::Flight;
+use crate::byzantine::Byzantine;
 use crate::laws::common::Common;
 use crate::laws::{Glimpse, Laws, Verdict, Violation, broken, g1_linearizability};
 use crate::process::{Harvest, Running, furnish};
@@ -48,6 +52,8 @@ pub(crate) struct Stage<S: Actor> {
     answered: Answered,
     common: Common,
     laws: S::Laws,
+    /// For lies that need some.
+    chance: Pcg32,
     /// What the present command has printed.
     pub(crate) printed: Vec<String>,
 }
@@ -59,6 +65,8 @@ struct Replica<S: Actor> {
     clock: Time,
     starts: u64,
     is_paused: bool,
+    /// How it lies, if it does.
+    lie: Option<Box<dyn Byzantine<S>>>,
 }
 
 impl<S: Actor> Stage<S> {
@@ -70,15 +78,17 @@ impl<S: Actor> Stage<S> {
             clock: Time(0) + Duration::from_secs(1),
             starts: 0,
             is_paused: false,
+            lie: None,
         };
         let mut stage = Self {
             laws: S::laws(nodes, &config),
             config,
             replicas: (0..nodes).map(|_| replica()).collect(),
             flight: Flight::default(),
-            clients: Clients::default(),
+            clients: Clients::new(nodes, S::matching(nodes)),
             answered: Answered::Not,
-            common: Common::default(),
+            common: Common::new(S::MODEL == Model::Kv),
+            chance: Pcg32::seed_from_u64(1),
             printed: Vec::new(),
         };
         for log in given {
@@ -161,7 +171,8 @@ impl<S: Actor> Stage<S> {
             self.laws.queried(session, 1);
         }
         self.answered = Answered::Not;
-        self.burst(node, vec![Input::Request { ticket: Ticket(client), request, proof: Bytes::new() }])
+        let proof = S::proof(&self.config, session.owner(), &request);
+        self.burst(node, vec![Input::Request { ticket: Ticket(client), request, proof }])
     }
 
     /// Tells a replica to hand leadership over.
@@ -170,15 +181,33 @@ impl<S: Actor> Stage<S> {
         self.burst(node, vec![Input::Yield { to }])
     }
 
+    /// From now on a replica lies.
+    pub(crate) fn lie(&mut self, node: NodeId, name: &str) -> Result<(), Trouble> {
+        let (process, nodes) = (self.place(node)?, self.replicas.len());
+        let Some(lie) = S::lie(name, node, nodes, &self.config) else {
+            return Err(Trouble::Impossible(format!("{name:?} is no lie of {}", S::NAME)));
+        };
+        self.laws.lies(node);
+        self.replicas[process].lie = Some(lie);
+        Ok(())
+    }
+
     // A burst, and what it brings about.
 
     fn burst(&mut self, node: NodeId, inputs: Vec<Input<S::Message>>) -> Result<(), Trouble> {
         let replica = &mut self.replicas[usize::from(node.0)];
         let running = replica.running.as_mut().expect("whoever asks has looked");
         let mut harvest = Harvest::default();
-        running
-            .burst_without_timer(replica.clock, inputs.into_iter(), &mut harvest)
-            .map_err(|error| journal(&error))?;
+        let (clock, chance) = (replica.clock, &mut self.chance);
+        let result = match &mut replica.lie {
+            None => running.burst_without_timer(clock, inputs.into_iter(), |_| {}, &mut harvest),
+            Some(lie) => {
+                let heard: Vec<_> = inputs.into_iter().filter_map(|input| lie.hear(input)).collect();
+                let tamper = |effects: &mut Effects<S>| lie.rewrite(clock, effects, chance);
+                running.burst_without_timer(clock, heard.into_iter(), tamper, &mut harvest)
+            }
+        };
+        result.map_err(|error| journal(&error))?;
         self.carry_out(node, harvest)
     }
 
@@ -191,15 +220,17 @@ impl<S: Actor> Stage<S> {
             self.flight.send(node, to, message);
         }
         for (client, frame) in &harvest.answers {
-            for answer in answers(frame) {
-                let answer = answer.expect("replicas send what can be read");
-                let says = self.clients.hear(*client, &answer);
-                self.printed.extend(says);
+            for frame in self.clients.believe(*client, node, frame) {
+                for answer in answers(&frame) {
+                    let answer = answer.expect("replicas send what can be read");
+                    let says = self.clients.hear(*client, &answer);
+                    self.printed.extend(says);
+                }
             }
         }
         if !harvest.answers.is_empty() {
             self.answered = self.clients.last();
-            g1_linearizability::judge(&self.clients.history())?;
+            g1_linearizability::judge(&self.clients.history(), S::MODEL)?;
         }
         Ok(())
     }
@@ -207,11 +238,15 @@ impl<S: Actor> Stage<S> {
     fn judge(&mut self, node: NodeId, harvest: &Harvest<S>) -> Verdict {
         let process = usize::from(node.0);
         let replica = &self.replicas[process];
+        if replica.lie.is_some() {
+            return Ok(());
+        }
         let core = &replica.running.as_ref().expect("it just had a burst").core;
-        if harvest.events.iter().any(|event| matches!(event, Event::Misbehaved(_))) {
+        let lies = |peer: &NodeId| self.replicas[usize::from(peer.0)].lie.is_some();
+        if harvest.events.iter().any(|event| matches!(event, Event::Misbehaved(peer) if !lies(peer))) {
             broken("L nobody breaks the rules", format!("{node} says that somebody does"))?;
         }
-        let glimpse = Glimpse { now: replica.clock, process, node, core, harvest };
+        let glimpse = Glimpse { now: replica.clock, clock: replica.clock, process, node, core, harvest };
         self.common.after_burst(&glimpse)?;
         self.laws.after_burst(&glimpse)
     }

@@ -52,7 +52,7 @@ impl<S: Subject> World<'_, S> {
         first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
     }
 
-    fn is_everything_answered(&self) -> bool {
+    pub(super) fn is_everything_answered(&self) -> bool {
         self.clients.iter().all(|client| !client.is_waiting())
     }
 
@@ -76,7 +76,7 @@ impl<S: Subject> World<'_, S> {
     /// The last word: one client reads every key, so that whatever was acknowledged must be seen.
     pub(super) fn read_everything(&mut self) -> Result<(), Violation> {
         let end = self.now + S::patience(&self.config);
-        for key in 0..self.schedule.keys {
+        for key in 0..self.clientele.keys_asked() {
             let wish = self.clients[0].read(self.now, key, &mut self.clientele);
             self.grant(0, wish);
             while self.clients[0].is_waiting() {

@@ -89,10 +89,10 @@ impl<S: Subject> World<'_, S> {
         self.rouse(process);
     }
 
-    pub(super) fn request(&mut self, process: usize, client: ClientNumber, request: Request) {
+    pub(super) fn request(&mut self, process: usize, client: ClientNumber, request: Request, proof: Bytes) {
         if self.processes[process].running.is_some() {
             self.outcome.messages += 1;
-            self.give(process, Input::Request { ticket: Ticket(client), request, proof: Bytes::new() });
+            self.give(process, Input::Request { ticket: Ticket(client), request, proof });
         }
     }
 
@@ -154,7 +154,7 @@ impl<S: Subject> World<'_, S> {
         for (client, frame) in harvest.answers.drain(..) {
             let arrivals = self.network.carry_client(self.now, &mut self.chance, &mut self.outcome.tally);
             for at in arrivals.into_iter().flatten() {
-                self.schedule_at(at, Happening::Answer { client, frame: frame.clone() });
+                self.schedule_at(at, Happening::Answer { client, from: node, frame: frame.clone() });
             }
         }
         self.harvest = harvest;
@@ -183,7 +183,8 @@ impl<S: Subject> World<'_, S> {
         }
         self.outcome.marks.done(&harvest.done);
         self.outcome.marks.add("requests refused", harvest.refused as u64);
-        let glimpse = Glimpse { now: self.now, process, node, core, harvest };
+        let clock = who.clock.local(self.now);
+        let glimpse = Glimpse { now: self.now, clock, process, node, core, harvest };
         self.common.after_burst(&glimpse)?;
         self.laws.after_burst(&glimpse)
     }

@@ -1,17 +1,23 @@
 //! Messages of a world, between replicas and with clients.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use qlab_kernel::client::answers;
-use qlab_kernel::{Message as _, NodeId, Request, Time, Wire};
+use qlab_kernel::{Message as _, NodeId, NodeSet, Request, Time, Wire};
 use rand::RngExt;
 
 use super::{Happening, World};
-use crate::clients::Wish;
+use crate::clients::{Receivers, Wish};
 use crate::desk::ClientNumber;
 use crate::faults::Fault;
-use crate::laws::Laws;
+use crate::hostile::{Shot, spoil};
+use crate::laws::{Laws, Verdict};
 use crate::network::{below, percent};
 use crate::subject::Subject;
 
+/// How long a hostile client waits between two attacks at most.
+const HOSTILE_WAIT_MAX: Duration = Duration::from_millis(100);
 /// Old messages that a network may send again.
 const REMEMBERED_MAX: usize = 256;
 
@@ -70,6 +76,20 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
+    /// A hostile client does what it does, until everybody else is served in a healed world.
+    pub(super) fn shoot(&mut self, hostile: usize) {
+        if !self.asking && self.is_everything_answered() {
+            return;
+        }
+        let client = self.hostiles[hostile].number;
+        for Shot { to, request, spoiled_for } in self.hostiles[hostile].shoot(&mut self.chance) {
+            let proof = spoil(&S::proof(&self.config, client as u16, &request), spoiled_for);
+            self.send_request(client, to, &request, &proof);
+        }
+        let wait = below(&mut self.chance, HOSTILE_WAIT_MAX);
+        self.schedule_in(wait, Happening::Shoot { hostile });
+    }
+
     pub(super) fn patience(&mut self, client: ClientNumber) {
         let vigil = &mut self.vigils[client as usize];
         vigil.is_kept = false;
@@ -89,15 +109,28 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
-    pub(super) fn answer(&mut self, client: ClientNumber, frame: &[u8]) {
+    pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) -> Verdict {
         self.outcome.messages += 1;
-        for answer in answers(frame) {
-            let answer = answer.expect("replicas send what can be read");
+        if client as usize >= self.clients.len() {
+            // A hostile one does not care.
+            return Ok(());
+        }
+        self.laws.answered(client, from, &frame);
+        let mut believed = std::mem::take(&mut self.believed);
+        let asker = &mut self.clients[client as usize];
+        let wish = asker.hear(from, frame, &mut self.clientele, &mut believed);
+        wish.into_iter().for_each(|wish| self.grant(client, wish));
+        let verdict = believed.iter().try_for_each(|frame| self.laws.believed(client, frame));
+        for answer in believed.iter().flat_map(|frame| answers(frame)) {
+            let answer = answer.expect("replicas that are believed send what can be read");
             let asker = &mut self.clients[client as usize];
             if let Some(wish) = asker.on_answer(self.now, &answer, &mut self.clientele) {
                 self.grant(client, wish);
             }
         }
+        believed.clear();
+        self.believed = believed;
+        verdict
     }
 
     pub(super) fn grant(&mut self, client: ClientNumber, wish: Wish) {
@@ -111,17 +144,37 @@ impl<S: Subject> World<'_, S> {
                     let query = batch.bursts().next().expect("a query has a burst");
                     self.laws.queried(query.session, query.first.0);
                 }
-                self.story.tell(self.now, || format!("client {client} asks {to}: {request:?}"));
-                let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
-                for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
-                    let (process, request) = (usize::from(to.0), request.clone());
-                    self.schedule_at(at, Happening::Request { process, client, request });
+                match to {
+                    Receivers::One(node) => self.ask_replica(client, node, &request),
+                    Receivers::Everyone => NodeSet::first(self.schedule.nodes)
+                        .iter()
+                        .for_each(|node| self.ask_replica(client, node, &request)),
                 }
                 // Not all at the same moment.
                 let patience = patience + below(&mut self.chance, patience);
                 let vigil = &mut self.vigils[client as usize];
                 (vigil.until, vigil.attempt_number) = (self.now + patience, attempt_number);
                 self.keep_vigil(client);
+            }
+        }
+    }
+
+    fn ask_replica(&mut self, client: ClientNumber, node: NodeId, request: &Request) {
+        self.story.tell(self.now, || format!("client {client} asks {node}: {request:?}"));
+        let proof = S::proof(&self.config, client as u16, request);
+        self.send_request(client, node, request, &proof);
+    }
+
+    /// To both, if it runs twice.
+    fn send_request(&mut self, client: ClientNumber, node: NodeId, request: &Request, proof: &Bytes) {
+        for process in [usize::from(node.0), usize::from(node.0) + self.schedule.nodes] {
+            if process >= self.processes.len() {
+                continue;
+            }
+            let (chance, tally) = (&mut self.chance, &mut self.outcome.tally);
+            for at in self.network.carry_client(self.now, chance, tally).into_iter().flatten() {
+                let (request, proof) = (request.clone(), proof.clone());
+                self.schedule_at(at, Happening::Request { process, client, request, proof });
             }
         }
     }

@@ -129,7 +129,7 @@ mod tests {
             accepted in prop::collection::btree_map(1_u64..60, 1_u64..4, 0..40), runs_max in 1_usize..5,
         ) {
             let mut slots = Slots::default();
-            let ballot = |round| Ballot { round: Term(round), node: NodeId(0) };
+            let ballot = |round| Ballot { round: Term(round), ..Ballot::ZERO };
             for (lsn, (&index, &round)) in accepted.iter().enumerate() {
                 slots.accept(Index(index), ballot(round), Batch::default(), Lsn(lsn as u64));
             }

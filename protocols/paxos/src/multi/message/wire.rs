@@ -207,8 +207,11 @@ mod tests {
     use qlab_kernel::{NodeId, Term};
 
     fn ballot() -> impl Strategy<Value = Ballot> {
-        (any::<u64>(), any::<u16>())
-            .prop_map(|(round, node)| Ballot { round: Term(round), node: NodeId(node) })
+        (any::<u64>(), any::<u16>()).prop_map(|(round, node)| Ballot {
+            round: Term(round),
+            node: NodeId(node),
+            incarnation: 0,
+        })
     }
 
     fn run() -> impl Strategy<Value = Run> {

@@ -1,4 +1,6 @@
-//! The store's commands, as its clients write them.
+//! Commands to a store of values under keys, as its clients write them, and what becomes of them.
+//!
+//! State machines and protocols that hold the values themselves speak the same language, so that one load fits all of them.
 //!
 //! ```text
 //! command         := op u8, key, arguments
@@ -9,7 +11,33 @@
 //! value           := value_bytes u32, value
 //! ```
 
-use qlab_kernel::{Sink, WireError};
+use crate::{Sink, WireError};
+
+/// Status: the value is stored.
+pub const STORED: u8 = 0;
+/// Status: the key was there and is gone.
+pub const DELETED: u8 = 1;
+/// Status: there is no such key.
+pub const ABSENT: u8 = 2;
+/// Status: the value was as expected and is replaced.
+pub const SWAPPED: u8 = 3;
+/// Status: the value was not as expected and stays.
+pub const MISMATCH: u8 = 4;
+/// Status: the bytes are added.
+pub const APPENDED: u8 = 5;
+/// Status: here is the value.
+pub const FOUND: u8 = 6;
+/// Status: the key or the value would exceed its limit; nothing changed.
+pub const TOO_LARGE: u8 = 7;
+/// Status: the store would exceed its limit; nothing changed. Delete something first.
+pub const FULL: u8 = 8;
+/// Status: a register that is written once holds another value already; nothing changed.
+pub const TAKEN: u8 = 9;
+
+/// Bytes of a key.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Bytes of one value, stored or answered.
+pub const VALUE_BYTES_MAX: usize = 128 << 10;
 
 const GET: u8 = 0;
 const PUT: u8 = 1;
@@ -17,7 +45,7 @@ const DELETE: u8 = 2;
 const COMPARE_AND_SET: u8 = 3;
 const APPEND: u8 = 4;
 
-/// A command to the key-value store, borrowed from whoever writes or holds it. What each does: [`kv`](crate::kv).
+/// A command, borrowed from whoever writes or holds it. What each does is its service's to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Reads a value: the only query.
