@@ -56,7 +56,7 @@ impl Default for Config {
             fanout: 3,
             round_interval: Duration::from_millis(200),
             message_bytes_max: 1100,
-            digest_writers_max: 40,
+            digest_writers_max: 30,
             store_bytes_max: 64 << 20,
             deletion_told: Duration::from_secs(60),
             probe_interval: Duration::from_millis(500),

@@ -14,16 +14,19 @@ pub struct Summary {
     pub forgotten: u64,
     /// The newest version known.
     pub version: u64,
+    /// Stands for the versions of the entries held. Two who know the same may hold other entries as long as whoever told them
+    /// knew more than it had room to tell: an entry that is replaced by a later one is told no more.
+    pub fingerprint: u64,
 }
 
 /// Bytes of a summary on the wire.
-pub const SUMMARY_BYTES: usize = 22;
+pub const SUMMARY_BYTES: usize = 30;
 
 impl Summary {
     /// Of whom nothing is known.
     #[must_use]
     pub const fn nothing(origin: Actor) -> Self {
-        Self { origin, forgotten: 0, version: 0 }
+        Self { origin, forgotten: 0, version: 0, fingerprint: 0 }
     }
 
     /// Whether `theirs` may lack a deletion that is forgotten here: only beginning anew can tell them.
@@ -38,6 +41,14 @@ impl Summary {
         self.forgotten > theirs.forgotten || (self.version > theirs.version && self.may_continue(theirs))
     }
 
+    /// Whether both know the same and yet hold other entries: then each amends the other.
+    #[must_use]
+    pub fn differs_from(&self, theirs: &Self) -> bool {
+        let same = (self.forgotten, self.version) == (theirs.forgotten, theirs.version);
+        mutant!("gossip: who knows the same is not compared", same = false);
+        same && self.fingerprint != theirs.fingerprint
+    }
+
     /// Whether `theirs` can be continued from here. Whoever has begun anew and not caught up yet must not listen to those
     /// who have forgotten less: between their entries may be some whose deletion nobody would tell any more.
     fn may_continue(&self, theirs: &Self) -> bool {
@@ -48,7 +59,8 @@ impl Summary {
     /// Whether `delta` follows on this: by beginning anew (`Some(true)`), by continuing (`Some(false)`), or not.
     #[must_use]
     pub fn accepts(&self, delta: &Delta) -> Option<bool> {
-        let theirs = Self { origin: delta.origin, forgotten: delta.forgotten, version: delta.version };
+        let Delta { origin, forgotten, version, .. } = *delta;
+        let theirs = Self { forgotten, version, ..Self::nothing(origin) };
         if theirs.forgets_what_misses(self) {
             let anew = mutant!(true, "gossip: what was deleted and forgotten comes back", false);
             return (delta.after == 0).then_some(anew);
@@ -62,9 +74,12 @@ impl Wire for Summary {
         self.origin.encode(sink);
         self.forgotten.encode(sink);
         self.version.encode(sink);
+        self.fingerprint.encode(sink);
     }
     fn decode(reader: &mut Reader) -> Result<Self, WireError> {
-        Ok(Self { origin: Actor::decode(reader)?, forgotten: reader.u64()?, version: reader.u64()? })
+        let origin = Actor::decode(reader)?;
+        let [forgotten, version, fingerprint] = [reader.u64()?, reader.u64()?, reader.u64()?];
+        Ok(Self { origin, forgotten, version, fingerprint })
     }
 }
 

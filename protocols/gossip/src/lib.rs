@@ -14,7 +14,8 @@
 //! 1. A writer is a node in one life, and a life is durable before anyone hears of it: versions and dots are never used twice.
 //! 2. A writer's entries are taken in only as a continuation of what is known, so two numbers say what is known of it.
 //! 3. Whoever may have missed a forgotten deletion begins the writer anew; so the deleted does not come back. See [`store`].
-//! 4. An entry's newer version holds everything that the older did, so skipping the older loses nothing. See [`objects`].
+//! 4. An entry's newer version holds everything that the older did, so skipping the older loses nothing as long as somebody has
+//!    the newer; if nobody has, those who hold different entries amend each other. See [`objects`] and [`store`].
 //! 5. Joins are commutative, associative and idempotent, so loss, duplication and reordering change when nodes know something,
 //!    never what; nodes that know the same entries hold the same objects, to the byte.
 //! 6. Beliefs on members are joined, too; an incarnation is raised by its owner alone. See [`membership`].
@@ -31,6 +32,7 @@
 //! | [`membership`] | SWIM |
 //! | [`message`], [`record`] | what is said, what is written |
 //! | [`node`] | one node of a cluster of any size |
+//! | [`world`] | many of them in one thread, for tests and simulations |
 //!
 //! # Trade-offs
 //!
@@ -53,6 +55,7 @@ pub mod objects;
 pub mod record;
 pub mod roster;
 pub mod store;
+pub mod world;
 
 use std::time::Duration;
 

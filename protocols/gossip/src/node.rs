@@ -219,6 +219,7 @@ impl Node {
                 origin: delta.origin,
                 forgotten: delta.forgotten,
                 version: delta.version,
+                fingerprint: 0,
             });
             // Nobody knows better what this node writes.
             if delta.origin != self.actor() {
@@ -245,7 +246,7 @@ impl Node {
         }
         let first = self.chance.random_range(0..theirs.len());
         theirs.rotate_left(first);
-        let deltas = self.store.deltas(&theirs, self.config.deltas_bytes_max());
+        let deltas = self.store.deltas(&theirs, self.chance.random(), self.config.deltas_bytes_max());
         if !deltas.is_empty() {
             self.send(to, Body::Deltas(deltas), outbox);
         }

@@ -5,6 +5,11 @@
 //! numbers say all that is known of a writer: everything up to `version`, and forgotten are the deletions up to `forgotten`.
 //! Whoever missed a deletion that the sender has forgotten begins that writer anew; so (`forgotten`, `version`) never goes back in
 //! lexicographic order, though `version` may (S3), and what was deleted never comes back (C6).
+//!
+//! An entry that a later one replaced is told no more. So whoever was told a part of what there is may hold, of some keys, an older
+//! entry than others who know as much, until it hears the rest; and if the writer and all who knew the rest are gone, it never
+//! does. Therefore summaries carry a fingerprint, and those who know the same but hold other entries amend each other: the newer
+//! entry of a key counts, and none if it may have been deleted.
 
 mod lineage;
 
@@ -67,7 +72,7 @@ pub const WRITERS_MAX: usize = 1 << 16;
 /// Bytes of a value that any configuration lets through.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// One writer's entries with versions after `after` and up to `version`, all of them.
+/// One writer's entries with versions after `after` and up to `version`, all of them, and perhaps some shares of objects beyond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// Whose.
@@ -124,6 +129,11 @@ impl Store {
         self.lineages.get(&origin)?.value(key)
     }
 
+    /// Everything that is held: each writer's entries in the order of their versions.
+    pub fn entries(&self) -> impl Iterator<Item = (Actor, &Entry)> {
+        self.lineages.iter().flat_map(|(origin, lineage)| lineage.entries().map(|entry| (*origin, entry)))
+    }
+
     /// The writer itself writes, or deletes with `None`. Its version; `None` if the store is full.
     pub fn write(&mut self, me: Actor, key: Key, value: Option<Bytes>) -> Option<u64> {
         let version = self.summary(me).version + 1;
@@ -145,25 +155,30 @@ impl Store {
         Digest { from, summaries: summaries.collect(), until: rest.next().map(|(origin, _)| *origin) }
     }
 
-    /// Of which writers in the digest more is known here, and how much its sender knows of them.
+    /// Of which writers in the digest more or something else is known here, and how much its sender knows of them.
     #[must_use]
     pub fn news_for(&self, digest: &Digest) -> Vec<Summary> {
         let until = digest.until.map_or(Bound::Unbounded, Bound::Excluded);
         let known = self.lineages.range((Bound::Included(digest.from), until));
         let theirs = known.map(|(origin, lineage)| (digest.summary(*origin), lineage.summary(*origin)));
-        theirs.filter(|(theirs, ours)| ours.has_news_for(theirs)).map(|(theirs, _)| theirs).collect()
+        let helps =
+            |(theirs, ours): &(Summary, Summary)| ours.has_news_for(theirs) || ours.differs_from(theirs);
+        theirs.filter(helps).map(|(theirs, _)| theirs).collect()
     }
 
-    /// Of which writers in the digest its sender knows more, and how much is known of them here.
+    /// Of which writers in the digest its sender knows more or something else, and how much is known of them here.
     #[must_use]
     pub fn wanted_of(&self, digest: &Digest) -> Vec<Summary> {
         let pairs = digest.summaries.iter().map(|theirs| (theirs, self.summary(theirs.origin)));
-        pairs.filter(|(theirs, ours)| theirs.has_news_for(ours)).map(|(_, ours)| ours).collect()
+        let helps =
+            |(theirs, ours): &(&Summary, Summary)| theirs.has_news_for(ours) || theirs.differs_from(ours);
+        pairs.filter(helps).map(|(_, ours)| ours).collect()
     }
 
-    /// What those who know `theirs` lack, in at most `bytes_max` bytes: writer by writer, each in the order of its versions.
+    /// What those who know `theirs` lack, in at most `bytes_max` bytes: writer by writer, each in the order of its versions. Of
+    /// writers of whom they know the same but hold something else, a stretch that `salt` chooses.
     #[must_use]
-    pub fn deltas(&self, theirs: &[Summary], bytes_max: usize) -> Vec<Delta> {
+    pub fn deltas(&self, theirs: &[Summary], salt: u64, bytes_max: usize) -> Vec<Delta> {
         let mut deltas = Vec::new();
         let mut left = bytes_max;
         for summary in theirs {
@@ -171,7 +186,13 @@ impl Store {
                 break;
             }
             let Some(lineage) = self.lineages.get(&summary.origin) else { continue };
-            if let Some(delta) = lineage.delta_for(summary, left - DELTA_HEADER_BYTES) {
+            let room = left - DELTA_HEADER_BYTES;
+            let delta = if lineage.summary(summary.origin).differs_from(summary) {
+                Some(lineage.stretch(summary.origin, salt, room))
+            } else {
+                lineage.delta_for(summary, room)
+            };
+            if let Some(delta) = delta {
                 left -= DELTA_HEADER_BYTES + delta.entries.iter().map(encoded_bytes).sum::<usize>();
                 deltas.push(delta);
             }
@@ -179,7 +200,7 @@ impl Store {
         deltas
     }
 
-    /// Takes in what follows on what is known, and nothing else. Answers the entries that are new, in order.
+    /// Takes in what follows on what is known or amends it, and nothing else. Answers the entries that are new, in order.
     pub fn apply(&mut self, delta: Delta) -> Vec<Entry> {
         let ours = self.summary(delta.origin);
         let Some(begins_anew) = ours.accepts(&delta) else { return Vec::new() };
@@ -190,13 +211,14 @@ impl Store {
         if begins_anew {
             self.bytes -= lineage.begin_anew(delta.forgotten);
         }
-        let (origin, forgotten, version) = (delta.origin, delta.forgotten, delta.version);
-        let (fresh, all) = self.append(delta);
+        let origin = delta.origin;
+        let (mut fresh, all) = self.append(&delta);
         if all {
             let lineage = self.lineages.get_mut(&origin).expect("it was made above");
-            lineage.advance(version);
-            self.bytes -= lineage.forget(forgotten);
+            lineage.advance(delta.version);
+            self.bytes -= lineage.forget(delta.forgotten);
         }
+        self.amend(&delta, &mut fresh);
         let now = self.summary(origin);
         assert!(
             (now.forgotten, now.version) >= (ours.forgotten, ours.version),
@@ -205,15 +227,32 @@ impl Store {
         fresh
     }
 
+    /// Compares with what somebody holds who has forgotten the same, and adds the entries that are new to `fresh`.
+    fn amend(&mut self, delta: &Delta, fresh: &mut Vec<Entry>) {
+        let lineage = self.lineages.get_mut(&delta.origin).expect("who accepts a delta knows its writer");
+        if lineage.summary(delta.origin).forgotten != delta.forgotten {
+            return;
+        }
+        self.bytes -= lineage.drop_deleted(delta);
+        for entry in &delta.entries {
+            if lineage.misses(entry) && self.bytes + entry.memory_bytes() <= self.bytes_max {
+                self.bytes += entry.memory_bytes();
+                self.bytes -= lineage.hold(entry.clone());
+                fresh.push(entry.clone());
+            }
+        }
+    }
+
     /// Adds the entries that are new, and says whether all found room: what was taken in is a prefix in any case.
-    fn append(&mut self, delta: Delta) -> (Vec<Entry>, bool) {
+    fn append(&mut self, delta: &Delta) -> (Vec<Entry>, bool) {
         let known = self.summary(delta.origin).version;
         let mut fresh = Vec::new();
-        for entry in delta.entries.into_iter().filter(|entry| entry.version > known) {
+        let follows = |entry: &Entry| (known + 1..=delta.version).contains(&entry.version);
+        for entry in delta.entries.iter().filter(|entry| follows(entry)) {
             if !self.put(delta.origin, entry.clone()) {
                 return (fresh, false);
             }
-            fresh.push(entry);
+            fresh.push(entry.clone());
         }
         (fresh, true)
     }
@@ -261,7 +300,7 @@ impl Wire for Delta {
             last = entry.version;
             entries.push(entry);
         }
-        if version < last {
+        if version < after {
             return Err(WireError::Invalid { what: "version of a delta", value: version });
         }
         Ok(Self { origin, forgotten, after, version, entries })

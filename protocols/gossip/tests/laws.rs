@@ -30,6 +30,7 @@ laws! {
     encodings_are_canonical: "C5 encodings are canonical",
     the_deleted_stays_deleted: "C6 the deleted stays deleted",
     copies_follow_their_writer: "C6 copies follow their writer",
+    copies_agree_without_their_writer: "C6 copies agree without their writer",
     only_its_owner_raises_an_incarnation: "S1 only its owner raises an incarnation",
     every_crashed_node_is_declared_dead: "S1 every crashed node is declared dead",
     the_living_object: "S1 the living object",

@@ -30,7 +30,12 @@ fn summaries() -> impl Strategy<Value = Vec<Summary>> {
     prop::collection::btree_map(actor(), (any::<u64>(), any::<u64>()), 0..6).prop_map(|known| {
         known
             .into_iter()
-            .map(|(origin, (forgotten, version))| Summary { origin, forgotten, version })
+            .map(|(origin, (forgotten, version))| Summary {
+                origin,
+                forgotten,
+                version,
+                fingerprint: version ^ 7,
+            })
             .collect()
     })
 }

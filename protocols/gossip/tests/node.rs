@@ -1,12 +1,10 @@
 //! One node as hosts drive it, and its bounds.
 
-mod common;
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::world::{Network, World};
 use qlab_gossip::key::Kind;
+use qlab_gossip::world::{Network, World};
 use qlab_gossip::{Config, Gossip, Life, Object, Operation, Record, WriteError};
 use qlab_kernel::{
     BatchBuilder, Effects, Input, Lsn, NodeId, NodeSet, Protocol, Request, Seat, Sequence, SessionId, Ticket,

@@ -14,7 +14,7 @@ use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use super::history::{History, KINDS, bottom, is_within, steps, value};
-use super::world::{Network, World};
+use qlab_gossip::world::{Network, World};
 
 /// A law by the specification's number.
 pub(crate) struct Law {
@@ -24,7 +24,7 @@ pub(crate) struct Law {
 }
 
 /// All of them.
-pub(crate) const LAWS: [Law; 12] = [
+pub(crate) const LAWS: [Law; 13] = [
     Law { name: "C1 merge is a join", hold: merge_is_a_join },
     Law { name: "C2 equal deliveries, equal bytes", hold: equal_deliveries_equal_bytes },
     Law { name: "C3 values follow the specification", hold: values_follow_the_specification },
@@ -32,6 +32,7 @@ pub(crate) const LAWS: [Law; 12] = [
     Law { name: "C5 encodings are canonical", hold: encodings_are_canonical },
     Law { name: "C6 the deleted stays deleted", hold: the_deleted_stays_deleted },
     Law { name: "C6 copies follow their writer", hold: copies_follow_their_writer },
+    Law { name: "C6 copies agree without their writer", hold: copies_agree_without_their_writer },
     Law { name: "S1 only its owner raises an incarnation", hold: only_its_owner_raises_an_incarnation },
     Law { name: "S1 every crashed node is declared dead", hold: every_crashed_node_is_declared_dead },
     Law { name: "S1 the living object", hold: the_living_object },
@@ -187,14 +188,14 @@ fn write_something(world: &mut World, node: usize, chance: &mut Pcg32) {
         1 => Operation::Count(chance.random_range(0..9)),
         2 => Operation::Increment(chance.random_range(0..9)),
         3 => Operation::Decrement(chance.random_range(0..9)),
-        4 => Operation::WriteLast { time: world.now.0, value: pick(chance) },
+        4 => Operation::WriteLast { time: world.now().0, value: pick(chance) },
         5 => Operation::Write(pick(chance)),
         6 => Operation::Add(pick(chance)),
         _ => Operation::Remove(pick(chance)),
     };
     world.node(node).operate(&name, operation).expect("room");
     let own = Bytes::from(vec![chance.random_range(0..6_u8)]);
-    let now = world.now;
+    let now = world.now();
     if chance.random_range(0..3) == 0 {
         world.node(node).delete(now, own).expect("room");
     } else {
@@ -208,7 +209,7 @@ fn troubled(nodes: usize, exchange: Exchange, seed: u64) -> World {
     let mut chance = Pcg32::new(seed, 11);
     for _ in 0..30 {
         let node = chance.random_range(0..nodes);
-        match (chance.random_range(0..12), world.nodes[node].is_some()) {
+        match (chance.random_range(0..12), world.runs(node)) {
             (0, true) => world.stop(node),
             (_, false) => world.start(node, false),
             (1, _) => world.cut_off(0..chance.random_range(0..nodes)),
@@ -218,7 +219,7 @@ fn troubled(nodes: usize, exchange: Exchange, seed: u64) -> World {
         world.run(Duration::from_millis(chance.random_range(0..600)));
     }
     for node in 0..nodes {
-        if world.nodes[node].is_none() {
+        if !world.runs(node) {
             world.start(node, false);
         }
     }
@@ -234,13 +235,14 @@ fn gossip_converges(seed: u64) {
     let mut world = troubled(5, exchange, seed);
     world.network = Network::CALM;
     world.run(Duration::from_secs(60));
-    let bytes = |world: &World, node: usize| {
+    let bytes = |world: &mut World, node: usize| {
         let mut bytes = Vec::new();
-        world.nodes[node].as_ref().expect("it runs").encode_objects(&mut bytes);
+        world.node(node).encode_objects(&mut bytes);
         bytes
     };
     for node in 1..5 {
-        assert_eq!(bytes(&world, node), bytes(&world, 0), "S2: nodes 0 and {node} hold other objects");
+        let (first, other) = (bytes(&mut world, 0), bytes(&mut world, node));
+        assert_eq!(first, other, "S2: nodes 0 and {node} hold other objects");
     }
     for node in world.running() {
         for other in 0..5 {
@@ -275,7 +277,7 @@ fn the_deleted_stays_deleted(seed: u64) {
     }
     world.run(Duration::from_secs(3));
     world.cut_off([3]);
-    let now = world.now;
+    let now = world.now();
     let deleted: Vec<&Bytes> = keys.iter().filter(|_| chance.random_range(0..2) == 0).collect();
     for key in &deleted {
         world.node(0).delete(now, (*key).clone()).expect("room");
@@ -302,6 +304,18 @@ fn copies_follow_their_writer(seed: u64) {
             copies.step(what, usize::from(a), usize::from(b));
         }
         copies.catch_up();
+    });
+}
+
+/// The same, but the writer ends before everybody has heard everything.
+fn copies_agree_without_their_writer(seed: u64) {
+    let moves = prop::collection::vec((0_u8..12, any::<u8>(), any::<u8>()), 0..120);
+    for_all(seed, 150, &moves, |moves| {
+        let mut copies = Copies::new();
+        for (what, a, b) in moves {
+            copies.step(what, usize::from(a), usize::from(b));
+        }
+        copies.agree();
     });
 }
 
@@ -337,7 +351,7 @@ impl Copies {
             6..9 => {
                 let (from, to) = (b % 4, 1 + a % 3);
                 let known = self.stores[to].summary(WRITER);
-                let deltas = self.stores[from].deltas(&[known], 70 + a % 40);
+                let deltas = self.stores[from].deltas(&[known], a as u64, 70 + a % 40);
                 self.on_their_way.extend(deltas.into_iter().map(|delta| (to, delta)));
             }
             9.. if !self.on_their_way.is_empty() => {
@@ -348,12 +362,33 @@ impl Copies {
         }
     }
 
+    /// The writer is gone: what copies hold of it is all there is, and all of them must come to hold the same.
+    fn agree(&mut self) {
+        let pairs = [(1, 2), (2, 3), (3, 1), (2, 1), (3, 2), (1, 3)];
+        for salt in 0..1_000 {
+            for (from, to) in pairs {
+                self.tell(from, to, salt);
+            }
+        }
+        let held = |copy: usize| self.stores[copy].entries().collect::<Vec<_>>();
+        for copy in 2..4 {
+            assert_eq!(held(copy), held(1), "C6: copies 1 and {copy} stay apart");
+            self.stores[copy].check();
+        }
+    }
+
+    /// One store tells another what that lacks; whether there was anything.
+    fn tell(&mut self, from: usize, to: usize, salt: u64) -> bool {
+        let known = self.stores[to].summary(WRITER);
+        let delta = self.stores[from].deltas(&[known], salt, 100).pop();
+        delta.map(|delta| self.stores[to].apply(delta)).is_some()
+    }
+
     /// Every copy hears the writer out, and must then hold what the writer holds.
     fn catch_up(&mut self) {
         for to in 1..self.stores.len() {
-            while let Some(delta) = self.stores[0].deltas(&[self.stores[to].summary(WRITER)], 100).pop() {
-                self.stores[to].apply(delta);
-            }
+            let told = (0..10_000).take_while(|salt| self.tell(0, to, *salt)).count();
+            assert!(told < 10_000, "C6: copy {to} never knows enough");
             for key in (0..6).map(Self::key) {
                 let (copy, own) = (self.stores[to].value(WRITER, &key), self.stores[0].value(WRITER, &key));
                 assert_eq!(copy, own, "C6: copy {to} of {key:?}");

@@ -1,10 +1,11 @@
-//! How many rounds one update takes to reach everybody, against what the literature expects.
+//! How many rounds one update takes to reach everybody, against what the literature expects, and how often SWIM errs.
 
-mod common;
-
-use common::epidemic::{Spread, expected_rounds, mean_field_rounds, quiet, spread};
-use common::world::{Network, World};
 use qlab_gossip::Exchange;
+use qlab_gossip::world::{Network, World};
+use qlab_simulator::epidemic::{
+    Errors, Spread, Z_999, errors, expected_rounds, expected_unanswered, mean_field_rounds, quiet, spread,
+    wilson,
+};
 
 const EXCHANGES: [Exchange; 3] = [Exchange::Push, Exchange::Pull, Exchange::PushPull];
 
@@ -55,8 +56,30 @@ fn the_same_seed_is_the_same_world() {
     let run = |seed| {
         let mut world = World::new(30, quiet(Exchange::PushPull, 2), Network::ROUGH, seed, false);
         world.run(std::time::Duration::from_secs(5));
-        (world.messages, world.bytes)
+        world.sent()
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn probes_of_the_living_fail_as_often_as_expected() {
+    let Errors { probes, unanswered, .. } = errors(50, 10, 100, 1);
+    let (low, high) = wilson(unanswered, probes, Z_999);
+    let expected = expected_unanswered(10, 3);
+    assert!(low <= expected && expected <= high, "{unanswered} of {probes}: not {expected}");
+}
+
+#[test]
+fn the_living_are_hardly_ever_declared_dead() {
+    let Errors { probes, declared_dead, .. } = errors(50, 20, 100, 1);
+    let (_, high) = wilson(declared_dead, probes, Z_999);
+    assert!(high < 0.01, "{declared_dead} of {probes}");
+}
+
+#[test]
+fn without_losses_nobody_is_suspected() {
+    let Errors { probes, unanswered, declared_dead } = errors(20, 0, 50, 1);
+    assert!(probes >= 20 * 49);
+    assert_eq!((unanswered, declared_dead), (0, 0));
 }

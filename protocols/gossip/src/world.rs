@@ -1,54 +1,58 @@
-//! A world of nodes without sockets: messages take their time, some are lost, some come twice; nodes stop and start again.
+//! A world of nodes without sockets, of any size: messages take their time, some are lost, some come twice; nodes stop and start
+//! again. Everything in it follows from its seed.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashSet};
 use std::time::Duration;
 
-use qlab_gossip::message::encoded_bytes;
-use qlab_gossip::node::Outbox;
-use qlab_gossip::{Config, Life, Message, Node, Roster};
 use qlab_kernel::{NodeId, Time};
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
+use crate::message::encoded_bytes;
+use crate::node::Outbox;
+use crate::{Config, Life, Message, Node, Roster};
+
 /// What the network does to messages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Network {
+pub struct Network {
     /// How many in a hundred are lost.
-    pub(crate) loss_percent: u32,
+    pub loss_percent: u32,
     /// How many in a hundred come twice.
-    pub(crate) duplicate_percent: u32,
+    pub duplicate_percent: u32,
     /// Shortest and longest flight.
-    pub(crate) flight: (Duration, Duration),
+    pub flight: (Duration, Duration),
 }
 
 impl Network {
     /// Nothing is lost, and every flight takes a millisecond.
-    pub(crate) const CALM: Self = Self {
+    pub const CALM: Self = Self {
         loss_percent: 0,
         duplicate_percent: 0,
         flight: (Duration::from_millis(1), Duration::from_millis(1)),
     };
 
     /// Much is lost, repeated and overtaken.
-    pub(crate) const ROUGH: Self = Self {
+    pub const ROUGH: Self = Self {
         loss_percent: 25,
         duplicate_percent: 25,
         flight: (Duration::from_millis(1), Duration::from_millis(300)),
     };
 }
 
-pub(crate) struct World {
-    pub(crate) config: Config,
-    pub(crate) network: Network,
-    pub(crate) now: Time,
-    /// `None`: stopped.
-    pub(crate) nodes: Vec<Option<Node>>,
+/// Nodes, the network between them, and virtual time.
+#[derive(Debug)]
+pub struct World {
+    config: Config,
+    /// What happens to messages from now on.
+    pub network: Network,
     /// Check every node's invariants, and S1 across nodes, after each step.
-    pub(crate) watched: bool,
-    /// Bytes and messages that were sent.
-    pub(crate) bytes: u64,
-    pub(crate) messages: u64,
+    pub watched: bool,
+    now: Time,
+    /// `None`: stopped.
+    nodes: Vec<Option<Node>>,
+    bytes: u64,
+    messages: u64,
     lives: Vec<Life>,
     /// Nodes that cannot hear or be heard by others outside.
     island: HashSet<usize>,
@@ -60,12 +64,14 @@ pub(crate) struct World {
     outbox: Outbox,
 }
 
+#[derive(Debug)]
 struct Due {
     at: Time,
     sequence: u64,
     what: What,
 }
 
+#[derive(Debug)]
 enum What {
     Wake(usize),
     Arrive { from: usize, to: usize, message: Message },
@@ -74,9 +80,14 @@ enum What {
 const NEVER: Time = Time(u64::MAX);
 
 impl World {
-    /// Nodes that all begin their rounds at the same time: that of the analyses. Otherwise each begins at its own.
-    pub(crate) fn new(nodes: usize, config: Config, network: Network, seed: u64, in_step: bool) -> Self {
-        config.validate().expect("a valid configuration");
+    /// Nodes that all begin their rounds at the same time, as the analyses have it, or each at its own. Panics if the
+    /// configuration is not [valid](Config::validate) or there are more than 65,536 nodes.
+    #[must_use]
+    pub fn new(nodes: usize, config: Config, network: Network, seed: u64, in_step: bool) -> Self {
+        if let Err(error) = config.validate() {
+            panic!("{error}");
+        }
+        let seats = u32::try_from(nodes).ok().filter(|nodes| *nodes <= 1 << 16).expect("seats are 16 bits");
         let mut world = Self {
             config,
             network,
@@ -90,7 +101,7 @@ impl World {
             agenda: BinaryHeap::new(),
             wakes: vec![NEVER; nodes],
             sequence: 0,
-            roster: Roster::new((0..nodes).map(|node| NodeId(node as u16))),
+            roster: Roster::new((0..seats).map(|node| NodeId(node as u16))),
             chance: Pcg32::new(seed, 7),
             outbox: Vec::new(),
         };
@@ -101,7 +112,7 @@ impl World {
     }
 
     /// A node begins its next life, with nothing but its number.
-    pub(crate) fn start(&mut self, node: usize, in_step: bool) {
+    pub fn start(&mut self, node: usize, in_step: bool) {
         self.lives[node] = self.lives[node].next();
         let interval_ns = self.config.round_interval.as_nanos() as u64;
         let wait = if in_step {
@@ -117,32 +128,52 @@ impl World {
         self.schedule(node);
     }
 
-    pub(crate) fn stop(&mut self, node: usize) {
+    /// A node ends, and everything that it knew with it.
+    pub fn stop(&mut self, node: usize) {
         self.nodes[node] = None;
         self.wakes[node] = NEVER;
     }
 
     /// A stopped node forgets which lives it has had.
-    pub(crate) fn lose_disk(&mut self, node: usize) {
+    pub fn lose_disk(&mut self, node: usize) {
         self.lives[node] = Life(0);
     }
 
     /// Cuts these nodes off from all others; an empty island heals the network.
-    pub(crate) fn cut_off(&mut self, island: impl IntoIterator<Item = usize>) {
+    pub fn cut_off(&mut self, island: impl IntoIterator<Item = usize>) {
         self.island = island.into_iter().collect();
     }
 
-    pub(crate) fn node(&mut self, node: usize) -> &mut Node {
+    /// The world's time.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Messages that were sent, and their bytes.
+    #[must_use]
+    pub const fn sent(&self) -> (u64, u64) {
+        (self.messages, self.bytes)
+    }
+
+    /// Whether a node runs.
+    #[must_use]
+    pub fn runs(&self, node: usize) -> bool {
+        self.nodes[node].is_some()
+    }
+
+    /// A node. Panics if it does not run.
+    pub fn node(&mut self, node: usize) -> &mut Node {
         self.nodes[node].as_mut().expect("it runs")
     }
 
     /// The nodes that run.
-    pub(crate) fn running(&self) -> impl Iterator<Item = &Node> {
+    pub fn running(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten()
     }
 
     /// Everything that happens for a while.
-    pub(crate) fn run(&mut self, time: Duration) {
+    pub fn run(&mut self, time: Duration) {
         let until = self.now + time;
         while self.agenda.peek().is_some_and(|due| due.at <= until) {
             let due = self.agenda.pop().expect("it was there");
