@@ -10,16 +10,20 @@
 //! | P1 … P8 | Paxos | [`paxos`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //! | B1 … B14 | PBFT | [`pbft`] |
+//! | C2, C6, S1 | gossip, its members and objects | [`gossip`] |
+//! | T1, T2 | clocks that follow others | [`clock`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
 //! G7 (senders are who they are) belongs to the transport. G8 (determinism) is a property of worlds: the same seed, the same digest.
 
+pub mod clock;
 pub mod common;
 mod fresh_reads;
 pub mod g1_linearizability;
 pub mod g3_exactly_once;
 pub mod g5_chain_hash;
+pub mod gossip;
 pub mod multi_paxos;
 pub mod paxos;
 pub mod pbft;
@@ -86,6 +90,12 @@ pub trait Laws<P: Protocol> {
     /// A process starts; its journal ends with `last`.
     fn started(&mut self, _process: usize, _last: Lsn) -> Verdict {
         Ok(())
+    }
+
+    /// What is still not right in a healed world, among the replicas that run, each with what its clock shows; `None` if
+    /// nothing is.
+    fn missing(&mut self, _replicas: &[(NodeId, Time, &P)]) -> Result<Option<String>, Violation> {
+        Ok(None)
     }
 
     /// A client asks a query for the first time.

@@ -1,11 +1,14 @@
 //! What can be simulated: a protocol, how seeds configure it, and the laws of its own.
 
+mod clock;
+mod gossip;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_checker::Model;
-use qlab_kernel::{NodeId, Protocol, Request};
+use qlab_kernel::{NodeId, Protocol, Request, Time};
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_pbft::{Authentication, Keyring, Pbft};
@@ -22,6 +25,9 @@ use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
 use crate::schedule::Schedule;
 
+/// What a clock that is true shows when a world begins.
+pub const TRUE_TIME_STARTS: Time = Time(1 << 40);
+
 /// A protocol that can be simulated.
 pub trait Subject: Protocol {
     /// The laws of its own, beside those of every system.
@@ -32,6 +38,12 @@ pub trait Subject: Protocol {
 
     /// What clients find behind each key.
     const MODEL: Model = Model::Kv;
+
+    /// Whether replicas do something by themselves, as [`act`](Self::act) says, rather than at the wish of clients.
+    const ACTS: bool = false;
+
+    /// Whether every clock runs at one rate for ever, whichever that is.
+    const STEADY_CLOCKS: bool = false;
 
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
@@ -51,6 +63,15 @@ pub trait Subject: Protocol {
     /// How many replicas a world of `drawn` has.
     fn nodes(drawn: usize) -> usize {
         drawn
+    }
+
+    /// A replica does something that no client asked for.
+    fn act(_core: &mut Self, _now: Time, _chance: &mut Pcg32) {}
+
+    /// Whether this replica's clock shows the time that the others are to find out: [`TRUE_TIME_STARTS`] when the world begins,
+    /// and never wrong.
+    fn has_true_time(_node: NodeId, _config: &Self::Config) -> bool {
+        false
     }
 
     /// Changes a world that was drawn for any system.

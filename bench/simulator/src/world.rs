@@ -31,7 +31,7 @@ use crate::network::{Network, below, some_of};
 use crate::process::{Harvest, Running};
 use crate::schedule::Schedule;
 use crate::story::Story;
-use crate::subject::Subject;
+use crate::subject::{Subject, TRUE_TIME_STARTS};
 use traffic::Vigil;
 
 /// How long hostile clients wait before they begin.
@@ -165,6 +165,7 @@ pub(crate) enum Happening<M> {
     Sync { process: usize, starts: u64 },
     Start { process: usize },
     Ask { client: ClientNumber },
+    Act { process: usize },
     Shoot { hostile: usize },
     Patience { client: ClientNumber },
     Strike { number: usize },
@@ -245,8 +246,11 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     fn add_process(&mut self, node: NodeId, is_liar: bool) {
+        let has_true_time = S::has_true_time(node, &self.config);
         let mut clock = Clock::starting_at(Time(self.chance.random_range(1 << 39..1 << 40)));
-        if self.schedule.faults.contains(Fault::ClockDrift) {
+        if has_true_time {
+            clock = Clock::starting_at(TRUE_TIME_STARTS);
+        } else if self.schedule.faults.contains(Fault::ClockDrift) {
             let half_ppm = i64::from(S::clock_drift_ppm(&self.config) / 2 * self.setup.drift_factor);
             clock.set_drift(self.now, self.chance.random_range(-half_ppm..=half_ppm));
             self.outcome.tally.count(Fault::ClockDrift);
@@ -283,6 +287,9 @@ impl<'a, S: Subject> World<'a, S> {
         for client in 0..self.clients.len() as u64 {
             let after = below(&mut self.chance, Duration::from_millis(20));
             self.schedule_in(after, Happening::Ask { client });
+        }
+        for process in (0..self.processes.len()).filter(|_| S::ACTS) {
+            self.act_later(process);
         }
         for hostile in 0..self.hostiles.len() {
             self.schedule_in(HOSTILITY, Happening::Shoot { hostile });
@@ -346,6 +353,7 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Sync { process, starts } => return self.sync(process, starts),
             Happening::Start { process } => return self.start(process),
             Happening::Ask { client } => self.ask(client),
+            Happening::Act { process } => self.act(process),
             Happening::Shoot { hostile } => self.shoot(hostile),
             Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),

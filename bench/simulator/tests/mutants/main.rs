@@ -4,6 +4,8 @@
 
 #![cfg(feature = "mutants")]
 
+mod clock;
+mod gossip;
 mod multi_paxos;
 mod paxos;
 mod pbft;
@@ -164,6 +166,8 @@ fn every_mutant_is_killed_by_a_law_named_for_it_and_without_it_the_same_worlds_a
     matrix.hunt(multi_paxos::MUTANTS);
     matrix.hunt(paxos::MUTANTS);
     matrix.hunt(pbft::MUTANTS);
+    matrix.hunt(gossip::MUTANTS);
+    matrix.hunt(clock::MUTANTS);
     if let Ok(path) = std::env::var("MUTANTS_TABLE") {
         std::fs::write(path, &matrix.table).expect("the table's place can be written");
     }
