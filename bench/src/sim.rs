@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_kernel::Protocol;
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
@@ -21,7 +23,7 @@ use qlab_unreplicated::Unreplicated;
 
 use crate::clock::Stopwatch;
 use crate::interrupt::Interrupt;
-use crate::{code, machine};
+use crate::{code, machine, spread};
 
 /// Lines of a failing world's story that a campaign prints.
 const STORY_LINES_MAX: usize = 40;
@@ -34,6 +36,7 @@ Examples:
   qlab sim raft --seed 42 --shrink --trace        the smallest world found in which the same law is broken
   qlab sim --scenario bench/simulator/scenarios/raft/figure-8-overwritten.txt
   qlab sim raft --faults loss,partition,power-loss
+  qlab sim gossip --spread --out results          rounds until everybody knows, against log n, up to 10,000 nodes
 
 Faults: loss duplicate replay reorder delay partition one-way partial kill power-loss blackout pause slow-node disk-stall
 disk-full sync-error read-error bit-flip wipe clock-drift clock-jump clock-strobe transfer; swarm: a random subset in each world.
@@ -68,7 +71,13 @@ pub struct SimArgs {
     /// Write what the story printed into its file, where it says something else.
     #[arg(long, requires = "scenario")]
     pub rewrite: bool,
-    /// Keep the campaign's summary under this folder of results.
+    /// Of gossip, study instead how fast updates spread among up to 10,000 nodes, over so many worlds of each size, and how
+    /// often members err.
+    #[arg(long, value_name = "WORLDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+        value_parser = clap::value_parser!(u64).range(1..=10_000),
+        conflicts_with_all = ["seeds", "seed", "faults", "scenario"])]
+    pub spread: Option<u64>,
+    /// Keep the summary under this folder of results.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     pub out: Option<PathBuf>,
     /// Print one JSON object instead of text.
@@ -77,7 +86,8 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
+pub const SYSTEMS: [&str; 7] =
+    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Gossip::NAME, Clock::NAME];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +121,12 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
     if let Some(path) = &args.scenario {
         return perform(path, args.rewrite);
     }
+    if let Some(worlds) = args.spread {
+        if args.system.as_deref() != Some(Gossip::NAME) {
+            return Err(SimError::Usage("--spread is about gossip: name that system".to_owned()));
+        }
+        return Ok(spread::study(worlds, args.out.as_deref(), args.json, interrupt)?);
+    }
     let choice: Choice = args.faults.parse().map_err(|error| SimError::Usage(format!("{error}")))?;
     match args.system.as_deref().unwrap_or_default() {
         Unreplicated::NAME => simulate_system::<Unreplicated>(args, choice, interrupt),
@@ -118,6 +134,8 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
         MultiPaxos::NAME => simulate_system::<MultiPaxos>(args, choice, interrupt),
         Paxos::NAME => simulate_system::<Paxos>(args, choice, interrupt),
         Pbft::NAME => simulate_system::<Pbft>(args, choice, interrupt),
+        Gossip::NAME => simulate_system::<Gossip>(args, choice, interrupt),
+        Clock::NAME => simulate_system::<Clock>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }
 }
