@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_kernel::Protocol;
 use qlab_machines::MachineKind;
+use qlab_node::systems;
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
 use qlab_quorum::{Abd, Dynamo};
@@ -23,7 +26,7 @@ use qlab_unreplicated::Unreplicated;
 
 use crate::clock::Stopwatch;
 use crate::interrupt::Interrupt;
-use crate::{code, machine};
+use crate::{code, machine, spread};
 
 /// Lines of a failing world's story that a campaign prints.
 const STORY_LINES_MAX: usize = 40;
@@ -37,6 +40,7 @@ Examples:
   qlab sim --scenario bench/simulator/scenarios/raft/figure-8-overwritten.txt
   qlab sim raft --faults loss,partition,power-loss
   qlab sim raft --machine locks                   the lock service on it
+  qlab sim gossip --spread --out results          rounds until everybody knows, against log n, up to 10,000 nodes
 
 Faults: loss duplicate replay reorder delay partition one-way partial kill power-loss blackout pause slow-node disk-stall
 disk-full sync-error read-error bit-flip wipe clock-drift clock-jump clock-strobe transfer; swarm: a random subset in each world.
@@ -74,7 +78,13 @@ pub struct SimArgs {
     /// Write what the story printed into its file, where it says something else.
     #[arg(long, requires = "scenario")]
     pub rewrite: bool,
-    /// Keep the campaign's summary under this folder of results.
+    /// Of gossip, study instead how fast updates spread among up to 10,000 nodes, over so many worlds of each size, and how
+    /// often members err.
+    #[arg(long, value_name = "WORLDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+        value_parser = clap::value_parser!(u64).range(1..=10_000),
+        conflicts_with_all = ["machine", "seeds", "seed", "faults", "scenario"])]
+    pub spread: Option<u64>,
+    /// Keep the summary under this folder of results.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     pub out: Option<PathBuf>,
     /// Print one JSON object instead of text.
@@ -83,8 +93,17 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 7] =
-    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME];
+pub const SYSTEMS: [&str; 9] = [
+    Unreplicated::NAME,
+    Raft::NAME,
+    MultiPaxos::NAME,
+    Paxos::NAME,
+    Pbft::NAME,
+    Abd::NAME,
+    Dynamo::NAME,
+    Gossip::NAME,
+    Clock::NAME,
+];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -118,10 +137,15 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
     if let Some(path) = &args.scenario {
         return perform(path, args.rewrite);
     }
+    if let Some(worlds) = args.spread {
+        if args.system.as_deref() != Some(Gossip::NAME) {
+            return Err(SimError::Usage("--spread is about gossip: name that system".to_owned()));
+        }
+        return Ok(spread::study(worlds, args.out.as_deref(), args.json, interrupt)?);
+    }
     let choice: Choice = args.faults.parse().map_err(|error| SimError::Usage(format!("{error}")))?;
     let system = args.system.as_deref().unwrap_or_default();
-    qlab_node::systems::check_machine(system, args.machine)
-        .map_err(|error| SimError::Usage(error.to_string()))?;
+    check_machine(system, args.machine)?;
     match system {
         Unreplicated::NAME => simulate_system::<Unreplicated>(args, choice, interrupt),
         Raft::NAME => simulate_system::<Raft>(args, choice, interrupt),
@@ -130,8 +154,22 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
         Pbft::NAME => simulate_system::<Pbft>(args, choice, interrupt),
         Abd::NAME => simulate_system::<Abd>(args, choice, interrupt),
         Dynamo::NAME => simulate_system::<Dynamo>(args, choice, interrupt),
+        Gossip::NAME => simulate_system::<Gossip>(args, choice, interrupt),
+        Clock::NAME => simulate_system::<Clock>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }
+}
+
+/// Checks that a system can carry a machine; those that no process runs carry none.
+fn check_machine(system: &str, machine: MachineKind) -> Result<(), SimError> {
+    let checked = match system {
+        Gossip::NAME | Clock::NAME if machine == MachineKind::Kv => Ok(()),
+        Gossip::NAME | Clock::NAME => {
+            Err(format!("{system} cannot carry the machine {machine}: it replicates no log"))
+        }
+        _ => systems::check_machine(system, machine).map_err(|error| error.to_string()),
+    };
+    checked.map_err(SimError::Usage)
 }
 
 /// Performs a story. It holds if every law and every expectation does, and if it prints what its file says.

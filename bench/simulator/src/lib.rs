@@ -17,6 +17,7 @@
 //! | [`mod@campaign`] | many seeds in parallel; failing ones are cut down |
 //! | [`marks`] | whether a campaign went where it was to go |
 //! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
+//! | [`epidemic`] | gossip among thousands: rounds until everybody knows, and false alarms |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
 //! | `hostile` | clients that do not play by the rules |
@@ -36,6 +37,7 @@ pub mod campaign;
 mod clients;
 mod clock;
 mod desk;
+pub mod epidemic;
 pub mod faults;
 mod hostile;
 pub mod laws;

@@ -100,7 +100,7 @@ impl<S: Subject> World<'_, S> {
                 self.processes[target].clock.jump(self.now, strike.lasts);
                 true
             }
-            Fault::ClockStrobe => {
+            Fault::ClockStrobe if !S::STEADY_CLOCKS => {
                 let healing = Time(1) + self.schedule.fire;
                 self.strobe(target, until.min(healing), true);
                 true

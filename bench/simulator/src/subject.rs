@@ -1,11 +1,14 @@
 //! What can be simulated: a protocol, how seeds configure it, and the laws of its own.
 
+mod clock;
+mod gossip;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_checker::Model;
-use qlab_kernel::{NodeId, Protocol, Request};
+use qlab_kernel::{NodeId, Protocol, Request, Time};
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_pbft::{Authentication, Keyring, Pbft};
@@ -17,13 +20,16 @@ use rand_pcg::Pcg32;
 
 use crate::byzantine::{Byzantine, pbft};
 use crate::laws::abd::AbdLaws;
-use crate::laws::dynamo::{self as dynamo_laws, DynamoLaws};
+use crate::laws::dynamo::DynamoLaws;
 use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::paxos::PaxosLaws;
 use crate::laws::pbft::PbftLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
 use crate::schedule::Schedule;
+
+/// What a clock that is true shows when a world begins.
+pub const TRUE_TIME_STARTS: Time = Time(1 << 40);
 
 /// A protocol that can be simulated.
 pub trait Subject: Protocol {
@@ -48,6 +54,12 @@ pub trait Subject: Protocol {
     /// Whether clients say with each write what they had read, as [`qlab_quorum::dynamo::envelope`] has it.
     const CONTEXTS: bool = false;
 
+    /// Whether replicas do something by themselves, as [`act`](Self::act) says, rather than at the wish of clients.
+    const ACTS: bool = false;
+
+    /// Whether every clock runs at one rate for ever, whichever that is.
+    const STEADY_CLOCKS: bool = false;
+
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
 
@@ -63,14 +75,18 @@ pub trait Subject: Protocol {
     /// How long after healing everything must have come right.
     fn patience(config: &Self::Config) -> Duration;
 
-    /// Whether replicas that need no order have come to the same, of those that are there.
-    fn has_settled(_alive: &[(NodeId, &Self)]) -> bool {
-        true
-    }
-
     /// How many replicas a world of `drawn` has.
     fn nodes(drawn: usize) -> usize {
         drawn
+    }
+
+    /// A replica does something that no client asked for.
+    fn act(_core: &mut Self, _now: Time, _chance: &mut Pcg32) {}
+
+    /// Whether this replica's clock shows the time that the others are to find out: [`TRUE_TIME_STARTS`] when the world begins,
+    /// and never wrong.
+    fn has_true_time(_node: NodeId, _config: &Self::Config) -> bool {
+        false
     }
 
     /// Changes a world that was drawn for any system.
@@ -372,10 +388,6 @@ impl Subject for Dynamo {
     fn patience(config: &dynamo::Config) -> Duration {
         // Every two homes compare every range a few times.
         Duration::from_secs(10) + config.anti_entropy_interval * 60
-    }
-
-    fn has_settled(alive: &[(NodeId, &Self)]) -> bool {
-        dynamo_laws::have_settled(alive)
     }
 
     /// As many as leave R and W of three homes.

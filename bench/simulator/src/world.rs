@@ -35,7 +35,8 @@ use crate::network::{Network, below, some_of};
 use crate::process::{Harvest, Running};
 use crate::schedule::Schedule;
 use crate::story::Story;
-use crate::subject::Subject;
+use crate::subject::{Subject, TRUE_TIME_STARTS};
+use healing::standing;
 use traffic::Vigil;
 
 /// How long hostile clients wait before they begin.
@@ -175,6 +176,7 @@ pub(crate) enum Happening<M> {
     Sync { process: usize, starts: u64 },
     Start { process: usize },
     Ask { client: ClientNumber },
+    Act { process: usize },
     Shoot { hostile: usize },
     Patience { client: ClientNumber },
     Strike { number: usize },
@@ -259,8 +261,11 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     fn add_process(&mut self, node: NodeId, is_liar: bool) {
+        let has_true_time = S::has_true_time(node, &self.config);
         let mut clock = Clock::starting_at(Time(self.chance.random_range(1 << 39..1 << 40)));
-        if self.schedule.faults.contains(Fault::ClockDrift) {
+        if has_true_time {
+            clock = Clock::starting_at(TRUE_TIME_STARTS);
+        } else if self.schedule.faults.contains(Fault::ClockDrift) {
             let half_ppm = i64::from(self.clock_drift_ppm() / 2 * self.setup.drift_factor);
             clock.set_drift(self.now, self.chance.random_range(-half_ppm..=half_ppm));
             self.outcome.tally.count(Fault::ClockDrift);
@@ -298,6 +303,9 @@ impl<'a, S: Subject> World<'a, S> {
             let after = below(&mut self.chance, Duration::from_millis(20));
             self.schedule_in(after, Happening::Ask { client });
         }
+        for process in (0..self.processes.len()).filter(|_| S::ACTS) {
+            self.act_later(process);
+        }
         for hostile in 0..self.hostiles.len() {
             self.schedule_in(HOSTILITY, Happening::Shoot { hostile });
         }
@@ -308,19 +316,11 @@ impl<'a, S: Subject> World<'a, S> {
         self.pass_until(healing)?;
         self.heal();
         self.come_right(healing + S::patience(&self.config))?;
-        if self.lockers.is_empty() {
-            self.read_everything()?;
-        }
+        self.read_everything()?;
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }
-        let alive: Vec<(NodeId, &S)> = self
-            .processes
-            .iter()
-            .filter(|who| !who.lost && !who.is_liar)
-            .filter_map(|who| Some((who.node, &who.running.as_ref()?.core)))
-            .collect();
-        self.laws.concluded(&alive)?;
+        self.laws.concluded(&standing(&self.processes, self.now))?;
         if S::LINEARIZABLE { g1_linearizability::judge(&self.clientele.history, S::MODEL) } else { Ok(()) }
     }
 
@@ -369,6 +369,7 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Sync { process, starts } => return self.sync(process, starts),
             Happening::Start { process } => return self.start(process),
             Happening::Ask { client } => self.ask(client),
+            Happening::Act { process } => self.act(process),
             Happening::Shoot { hostile } => self.shoot(hostile),
             Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),

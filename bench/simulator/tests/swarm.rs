@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos, multi};
 use qlab_pbft::Pbft;
@@ -206,12 +208,37 @@ fn abd_keeps_its_laws_with_quorums_of_unequal_size() {
 }
 
 #[test]
+fn gossip_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
+    let summary = swarm::<Gossip>(0..300);
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0, "{fault} never took effect");
+    }
+    for mark in
+        ["acted by itself", "ended by its disk", "refused a damaged journal", "started from a journal"]
+    {
+        assert!(summary.marks.count(mark) > 0, "never: {mark}");
+    }
+}
+
+#[test]
+fn clocks_keep_their_laws_in_a_swarm_with_false_references() {
+    let summary = swarm::<Clock>(0..300);
+    // Clocks that jump or change their rates void every bound; clocks write nothing down, so that there is nothing to damage.
+    let without_effect = ["bit-flip", "clock-jump", "clock-strobe", "disk-full", "read-error", "sync-error"];
+    for (fault, times) in summary.tally.iter() {
+        assert!(times > 0 || without_effect.contains(&fault.name()), "{fault} never took effect");
+    }
+}
+
+#[test]
 fn a_calm_world_serves_everybody() {
     calm::<Raft>();
     calm::<MultiPaxos>();
     calm::<Paxos>();
     calm::<Abd>();
     calm::<Dynamo>();
+    calm::<Gossip>();
+    calm::<Clock>();
 }
 
 fn calm<S: Subject>() {
@@ -230,6 +257,8 @@ fn the_same_seed_is_the_same_world() {
     same_world::<Pbft>();
     same_world::<Abd>();
     same_world::<Dynamo>();
+    same_world::<Gossip>();
+    same_world::<Clock>();
 }
 
 fn same_world<S: Subject>() {
@@ -239,6 +268,7 @@ fn same_world<S: Subject>() {
         let (first, second) = (attempt(&schedule, &told()), attempt(&schedule, &told()));
         assert_eq!(first.digest, second.digest);
         assert_eq!(first.story, second.story);
-        assert!(first.story.len() > 100);
+        // A world of one node has little to tell.
+        assert!(first.story.len() > 100 || schedule.nodes == 1);
     }
 }

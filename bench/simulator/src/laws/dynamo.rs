@@ -17,11 +17,11 @@ mod truth;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use qlab_kernel::{Lsn, NodeId, Request};
+use qlab_kernel::{Lsn, NodeId, Request, Time};
 use qlab_quorum::Dynamo;
 use qlab_quorum::dynamo::{Config, Record, State, Step};
 
-use super::{Glimpse, Laws, Verdict, broken};
+use super::{Glimpse, Laws, Verdict, Violation, broken};
 
 const SAME: &str = "V5 in the end all copies are the same";
 const KNOWN: &str = "V2 in the end everybody knows what was answered";
@@ -100,9 +100,18 @@ impl Laws<Dynamo> for DynamoLaws {
         self.promises.asked(request, &mut self.truth);
     }
 
-    fn concluded(&mut self, alive: &[(NodeId, &Dynamo)]) -> Verdict {
-        copies_are_the_same(alive)?;
-        self.everybody_knows(alive)
+    fn missing(&mut self, replicas: &[(NodeId, Time, &Dynamo)]) -> Result<Option<String>, Violation> {
+        let alive = without_clocks(replicas);
+        if !have_the_same_roots(&alive) {
+            return Ok(Some("trees differ".to_owned()));
+        }
+        Ok((!have_handed_over(&alive)).then(|| "somebody holds what is for others who are there".to_owned()))
+    }
+
+    fn concluded(&mut self, replicas: &[(NodeId, Time, &Dynamo)]) -> Verdict {
+        let alive = without_clocks(replicas);
+        copies_are_the_same(&alive)?;
+        self.everybody_knows(&alive)
     }
 }
 
@@ -119,6 +128,10 @@ impl DynamoLaws {
         }
         Ok(())
     }
+}
+
+fn without_clocks<'a>(replicas: &[(NodeId, Time, &'a Dynamo)]) -> Vec<(NodeId, &'a Dynamo)> {
+    replicas.iter().map(|(node, _, core)| (*node, *core)).collect()
 }
 
 fn homes_among<'a>(alive: &[(NodeId, &'a Dynamo)], key: &Bytes) -> Vec<&'a Dynamo> {
@@ -143,19 +156,19 @@ fn values(state: &State) -> Vec<Bytes> {
     state.values().filter_map(|content| content.value.clone()).collect()
 }
 
-/// Whether trees are the same, and nobody holds anything for others who are there.
-pub(crate) fn have_settled(alive: &[(NodeId, &Dynamo)]) -> bool {
+fn have_the_same_roots(alive: &[(NodeId, &Dynamo)]) -> bool {
     let mut roots = HashMap::new();
-    let same_roots = alive
-        .iter()
-        .flat_map(|(_, core)| core.roots())
-        .all(|(range, root)| *roots.entry(range).or_insert(root) == root);
+    let mut all = alive.iter().flat_map(|(_, core)| core.roots());
+    all.all(|(range, root)| *roots.entry(range).or_insert(root) == root)
+}
+
+/// Whether nobody holds anything for others who are there.
+fn have_handed_over(alive: &[(NodeId, &Dynamo)]) -> bool {
     let is_there = |node: NodeId| alive.iter().any(|(other, _)| *other == node);
-    let handed_over = alive.iter().all(|(node, core)| {
+    alive.iter().all(|(node, core)| {
         core.keys().all(|key| {
             let homes = core.homes_of(key);
             homes.contains(*node) || !homes.iter().all(is_there)
         })
-    });
-    same_roots && handed_over
+    })
 }

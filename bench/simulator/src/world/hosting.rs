@@ -103,6 +103,26 @@ impl<S: Subject> World<'_, S> {
         self.rouse(process);
     }
 
+    /// A process does something by itself, unless it is down or stands still.
+    pub(super) fn act(&mut self, process: usize) {
+        if !self.asking {
+            return;
+        }
+        let now = self.local(process);
+        let who = &mut self.processes[process];
+        if let Some(running) = who.running.as_mut().filter(|_| self.now >= who.paused_until) {
+            S::act(&mut running.core, now, &mut self.chance);
+            self.outcome.marks.add("acted by itself", 1);
+            self.rouse(process);
+        }
+        self.act_later(process);
+    }
+
+    pub(super) fn act_later(&mut self, process: usize) {
+        let wait = below(&mut self.chance, self.network.weather.think_max);
+        self.schedule_in(wait, Happening::Act { process });
+    }
+
     /// Makes sure that a process has a burst soon.
     fn rouse(&mut self, process: usize) {
         if !std::mem::replace(&mut self.processes[process].wakes, true) {

@@ -5,7 +5,9 @@
 #![cfg(feature = "mutants")]
 
 mod abd;
+mod clock;
 mod dynamo;
+mod gossip;
 mod locks;
 mod multi_paxos;
 mod paxos;
@@ -177,6 +179,8 @@ fn every_mutant_is_killed_by_a_law_named_for_it_and_without_it_the_same_worlds_a
     matrix.hunt(locks::MUTANTS);
     matrix.hunt(abd::MUTANTS);
     matrix.hunt(dynamo::MUTANTS);
+    matrix.hunt(gossip::MUTANTS);
+    matrix.hunt(clock::MUTANTS);
     if let Ok(path) = std::env::var("MUTANTS_TABLE") {
         std::fs::write(path, &matrix.table).expect("the table's place can be written");
     }
