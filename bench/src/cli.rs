@@ -34,7 +34,7 @@ Loads:
   open:10%                a share of another cell's throughput; in plans only, with percent_of
 
 Faults, as KIND@START/DURATION with commas between, times from the beginning of the measured window, 1s if there is no duration:
-  kill-leader, kill-follower                       killed like a power cut, started again after the duration
+  kill-leader, kill-follower                       killed, started again after the duration
   pause-leader, pause-follower                     stopped where it stands, then let go on
   partition (-leader), partition-follower          cut off from all other replicas, not from clients
   slow-disk (-leader), slow-disk-follower          every commit of its journal takes 50 ms longer
