@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use qlab_checker::Model;
+use qlab_machines::MachineKind;
 use qlab_report::Durability;
 
 use crate::plan::{Draft, Plan, PlanError, Scalar, System};
@@ -33,7 +34,7 @@ Loads:
   open:10%                a share of another cell's throughput; in plans only, with percent_of
 
 Faults, as KIND@START/DURATION with commas between, times from the beginning of the measured window, 1s if there is no duration:
-  kill-leader, kill-follower                       killed like a power cut, started again after the duration
+  kill-leader, kill-follower                       killed, started again after the duration
   pause-leader, pause-follower                     stopped where it stands, then let go on
   partition (-leader), partition-follower          cut off from all other replicas, not from clients
   slow-disk (-leader), slow-disk-follower          every commit of its journal takes 50 ms longer
@@ -50,6 +51,7 @@ Examples:
   qlab run
   qlab run floor --out /data/results
   qlab run my-plan.toml --json
+  qlab run --machine locks --keys 8
   qlab run --system raft --system unreplicated --read-fraction 0.95 --key-distribution zipf:0.99 --load open:5000
   qlab run --load open:10000/constant --faults kill-leader@2s,pause-follower@5s/500ms";
 
@@ -111,6 +113,9 @@ pub struct RunArgs {
     /// System under test; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(System::ALL.map(System::name)))]
     pub system: Vec<String>,
+    /// What is replicated: a key-value store, or locks, each operation taking one and giving it back [default: kv].
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(MachineKind::ALL.map(MachineKind::name)))]
+    pub machine: Option<String>,
     /// Replicas, 1 to 63 [default: 3, of pbft 4]; the unreplicated server always has one.
     #[arg(long, value_name = "N")]
     pub replicas: Option<i64>,
@@ -247,6 +252,7 @@ impl RunArgs {
         let one = |key, value: Option<Scalar>| (key, Vec::from_iter(value));
         let flags = [
             ("system", systems),
+            one("machine", self.machine.clone().map(Scalar::Text)),
             one("replicas", self.replicas.map(Scalar::Integer)),
             one("durability", self.durability.clone().map(Scalar::Text)),
             one("value_bytes", self.value_bytes.map(Scalar::Integer)),
@@ -377,7 +383,7 @@ mod tests {
         let system = refusal("qlab run --system rafft");
         assert!(
             system.contains("'rafft'")
-                && system.contains("unreplicated, raft, multi-paxos, paxos, pbft, etcd"),
+                && system.contains("unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo, etcd"),
             "{system}"
         );
         assert!(refusal("qlab run --durability disk").contains("fdatasync, buffered, memory"));

@@ -36,6 +36,7 @@ impl Cluster {
             dir,
             system: point.system.name().into(),
             options: options(point),
+            machine: point.machine.kind,
             replicas,
             durability: durability.into(),
             seed,

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use qlab_kernel::NodeId;
+use qlab_machines::MachineKind;
 use qlab_node::config::Config;
 use qlab_node::control::{Order, Report, Status};
 use qlab_node::keys::Credentials;
@@ -48,6 +49,8 @@ pub struct FleetSpec {
     pub system: String,
     /// Its options.
     pub options: toml::Table,
+    /// The machine that is replicated.
+    pub machine: MachineKind,
     /// How many replicas.
     pub replicas: u16,
     /// `fdatasync`, `buffered` or `memory`.

@@ -13,6 +13,7 @@
 //! | [`nemesis`], [`effects`] | faults while it is measured, and what clients noticed of them |
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
 //! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
+//! | [`spread`] | how fast gossip spreads among thousands |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
@@ -31,6 +32,7 @@ pub mod code;
 pub mod doctor;
 pub mod effects;
 pub mod etcd;
+pub mod eventual;
 pub mod fleet;
 pub mod inspect;
 pub mod interrupt;
@@ -41,6 +43,7 @@ pub mod plan;
 pub mod row;
 pub mod runner;
 pub mod sim;
+pub mod spread;
 pub mod used;
 pub mod validity;
 pub mod verdict;

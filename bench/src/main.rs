@@ -149,11 +149,11 @@ fn derive_book(args: &BookArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
-    let Inventory { runs, campaigns, problems } = validate::validate_all(dir).context("results")?;
+    let Inventory { runs, campaigns, studies, problems } = validate::validate_all(dir).context("results")?;
     for problem in &problems {
         print(&format!("{problem}\n"))?;
     }
-    print(&format!("{runs} runs, {campaigns} campaigns, {} problems\n", problems.len()))?;
+    print(&format!("{runs} runs, {campaigns} campaigns, {studies} studies, {} problems\n", problems.len()))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 

@@ -10,12 +10,15 @@ use qlab_loadgen::run::{Moment, Outcome, Spec};
 use qlab_loadgen::targets::etcd::Etcd;
 use qlab_loadgen::targets::quic::Quic;
 use qlab_loadgen::targets::voting::Voting;
+use qlab_machines::MachineKind;
 use qlab_node::keys::Credentials;
+use qlab_node::systems;
 use qlab_report::Verdict;
 use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
 
 use crate::clock::{Stopwatch, wait};
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
+use crate::eventual::{self, Staleness};
 use crate::fleet::Fleet;
 use crate::interrupt::Interrupt;
 use crate::nemesis::{Nemesis, Strike};
@@ -70,8 +73,17 @@ pub fn measure(
         let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
         Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
-    let mut judgement = verdict::judge(&outcome.history, point.system.model());
-    if !outcome.verified {
+    let mut remarks = Vec::new();
+    let mut judgement = match (&outcome.sightings, point.machine.kind) {
+        (Some(sightings), _) => {
+            let guarantee = systems::dynamo_guarantee(&cluster::options(point), point.replicas as usize)?;
+            remarks.push(format!("{}: {}", guarantee.name, Staleness::of(&outcome.history, sightings)));
+            eventual::judge(&outcome.history, sightings, guarantee.may_lose)
+        }
+        (None, MachineKind::Kv) => verdict::judge(&outcome.history, point.system.model()),
+        (None, MachineKind::Locks) => verdict::judge_locks(&outcome.history),
+    };
+    if spec.verify && !outcome.verified {
         judgement.doubt("not every key could be read after the load");
     }
     if let Some(fleet) = ours(&mut cluster)
@@ -79,8 +91,7 @@ pub fn measure(
     {
         judgement.doubt(&format!("the replicas could not be compared: {error:#}"));
     }
-    let mut remarks: Vec<String> =
-        cluster.stop().err().map(|error| format!("{error:#}")).into_iter().collect();
+    remarks.extend(cluster.stop().err().map(|error| format!("{error:#}")));
     remarks.extend((!judgement.explanation.is_empty()).then(|| judgement.explanation.clone()));
     let used = match &edges[..] {
         // The counters of a killed replica began again.
@@ -206,7 +217,8 @@ fn judge_agreement(fleet: &mut Fleet, liars: &[usize], judgement: &mut Judgement
     loop {
         let mut statuses = fleet.statuses()?;
         statuses.retain(|status| !liars.contains(&usize::from(status.node)));
-        match verdict::agreement(&statuses) {
+        let agreement = verdict::convergence(&statuses).and_then(|()| verdict::agreement(&statuses));
+        match agreement {
             Some(Ok(())) => return Ok(()),
             Some(Err(difference)) => {
                 judgement.verdict = Verdict::Violated;

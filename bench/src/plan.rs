@@ -6,6 +6,7 @@
 //! | `scalar` | one value and its reading within bounds |
 //! | `point` | one cell after expansion: one system under one load, and the checks of every parameter |
 //! | `load` | `closed:64`, `open:20000/constant`, `open:10%` |
+//! | `machine` | what is replicated: a store or locks |
 //! | `faults` | `kill-leader@2s/1s,pause-follower@4s` |
 //! | `duration` | `500ms`, `2s`, `1m` |
 
@@ -13,6 +14,7 @@ mod draft;
 mod duration;
 mod faults;
 mod load;
+mod machine;
 mod point;
 mod scalar;
 
@@ -24,15 +26,18 @@ use rand_pcg::Pcg64;
 pub use draft::{Draft, PlanError};
 pub use faults::{Fault, Kind, Role, Schedule};
 pub use load::{Load, Rate, Spacing};
+pub use machine::Machine;
 pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 8] = [
     ("quick", include_str!("../plans/quick.toml")),
     ("floor", include_str!("../plans/floor.toml")),
     ("consensus", include_str!("../plans/consensus.toml")),
     ("ablation", include_str!("../plans/ablation.toml")),
+    ("quorum", include_str!("../plans/quorum.toml")),
+    ("locks", include_str!("../plans/locks.toml")),
     ("faults", include_str!("../plans/faults.toml")),
     ("byzantine", include_str!("../plans/byzantine.toml")),
 ];
@@ -85,10 +90,11 @@ impl Plan {
         Draft::parse(&format!("plans/{name}.toml"), text)
     }
 
-    /// The names of all protocol switches that any point sets: the switch columns of `cells.csv`.
+    /// The names of all switches that any point sets: the switch columns of `cells.csv`.
     pub fn switch_names(&self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.points.iter().flat_map(|point| point.switches.keys()).collect();
-        names.into_iter().cloned().collect()
+        let names: BTreeSet<String> =
+            self.points.iter().flat_map(|point| point.all_switches().into_keys()).collect();
+        names.into_iter().collect()
     }
 
     /// What is measured, in order: round by round, each shuffled by the plan's seed. In each round, points whose rate is
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!(
             error,
             "there is no plan \"flor\"; there are quick, floor, consensus, ablation, \
-             faults, byzantine, or give the path of a .toml file"
+             quorum, locks, faults, byzantine, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use qlab_loadgen::history::End;
 use qlab_loadgen::mix::Class;
 use qlab_loadgen::recorder::Recorder;
@@ -31,6 +32,7 @@ pub fn cell(
     let sum = |of: fn(&Used) -> Option<u64>| {
         measured.used.iter().map(of).sum::<Option<u64>>().filter(|_| !measured.used.is_empty())
     };
+    let hand_overs = measured.outcome.recorder.hand_overs();
     let client_us = measured.outcome.cpu_ns as f64 / 1000.0;
     let replicas_us: f64 = measured.used.iter().map(|used| used.cpu_us as f64).sum();
     let faults = effects(&measured.strikes, &measured.outcome.recorder, &measured.outcome.history);
@@ -58,12 +60,14 @@ pub fn cell(
         measure_ms: milliseconds(plan.measure),
         seed: plan.seed,
         fault_schedule: (!point.faults.is_empty()).then(|| point.faults.to_string()),
-        switches: point.switches.clone(),
+        switches: point.all_switches(),
         offered_per_s: rate_per_s,
         throughput_per_s: (seconds > 0.0).then(|| operations / seconds),
         response_ns: Quantiles::of(&total.response),
         service_ns: Quantiles::of(&total.service),
         lag_ns: Quantiles::of(&total.lag),
+        hand_off_ns: Quantiles::of(&hand_overs.hand_off),
+        freed_ns: Quantiles::of(&hand_overs.freed),
         errors: total.errors + total.unsent,
         unknown: total.unknown,
         cpu_us_per_op: per_op((!measured.used.is_empty()).then_some(client_us + replicas_us)),
@@ -94,28 +98,31 @@ fn round_trips_per_decision(used: &[Used]) -> Option<f64> {
 /// The histograms behind a row, one for each class of operations and kind of latency.
 pub fn latencies(cell: &Cell, recorder: &Recorder, start: Duration) -> Vec<LatencyRecord> {
     let length = Duration::from_nanos(recorder.window().len_ns());
-    let mut records = Vec::new();
-    for class in Class::ALL {
+    let of_class = |class| {
         let record = recorder.class(class);
-        for (kind, histogram) in [
+        let histograms = [
             (LatencyKind::Response, &record.response),
             (LatencyKind::Service, &record.service),
             (LatencyKind::Lag, &record.lag),
-        ] {
-            if !histogram.is_empty() {
-                let (key, histogram) = (cell.key(), histogram.clone());
-                records.push(LatencyRecord {
-                    key,
-                    class: class.name().into(),
-                    kind,
-                    start,
-                    length,
-                    histogram,
-                });
-            }
-        }
-    }
-    records
+        ];
+        histograms.map(|(kind, histogram)| (class, kind, histogram))
+    };
+    let hand_overs = recorder.hand_overs();
+    let of_locks = [
+        (Class::Lock, LatencyKind::HandOff, &hand_overs.hand_off),
+        (Class::Lock, LatencyKind::Freed, &hand_overs.freed),
+    ];
+    let all = Class::ALL.into_iter().flat_map(of_class).chain(of_locks);
+    let measured = all.filter(|(.., histogram)| !histogram.is_empty());
+    let record = |(class, kind, histogram): (Class, LatencyKind, &Histogram<u64>)| LatencyRecord {
+        key: cell.key(),
+        class: class.name().into(),
+        kind,
+        start,
+        length,
+        histogram: histogram.clone(),
+    };
+    measured.map(record).collect()
 }
 
 /// The time series behind a row.

@@ -28,6 +28,8 @@ const SLICE_MAX: Duration = Duration::from_secs(1);
 const SLICES_MIN: u32 = 6;
 /// With faults, slices are short enough to see how long each of them was felt.
 const FAULT_SLICE: Duration = Duration::from_millis(100);
+/// What copies that agree later take to agree, if nothing goes wrong.
+const SETTLE: Duration = Duration::from_secs(2);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 /// Sent again, elsewhere, after this; given up after the last.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -166,9 +168,13 @@ impl<'a> Runner<'a> {
     /// Whoever doubts the verdict can look at the contradiction, and judge the history again with `qlab check`.
     fn keep_violation(&mut self, cell: &Cell, measured: &Measurement) -> anyhow::Result<()> {
         let Cell { round, cell, system, .. } = cell;
-        let name = format!("violation-{round}-{}-{system}.jsonl", cell.replace('/', "-"));
-        let history = std::io::BufWriter::new(std::fs::File::create(self.writer.dir().join(name))?);
-        qlab_checker::write_json_lines(&verdict::judged(&measured.outcome.history), history)?;
+        let history = verdict::judged(&measured.outcome.history);
+        // Of locks it holds nothing: their contradiction is in words.
+        if !history.operations().is_empty() {
+            let name = format!("violation-{round}-{}-{system}.jsonl", cell.replace('/', "-"));
+            let file = std::io::BufWriter::new(std::fs::File::create(self.writer.dir().join(name))?);
+            qlab_checker::write_json_lines(&history, file)?;
+        }
         let heading = format!("round {round}, {cell}, {system}");
         self.violations.push(verdict::section(heading, &measured.judgement));
         let page = qlab_checker::page(&format!("Violations: {}", self.plan.name), &self.violations);
@@ -231,6 +237,7 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
     Ok(Spec {
         client: CLIENT,
         load,
+        workload: point.machine.workload(),
         mix: Mix::reads(point.read_fraction).context("a share of reads lies in 0 to 1")?,
         keys: point.keys,
         key_distribution: point.key_distribution.to_string().parse()?,
@@ -238,7 +245,9 @@ fn spec(plan: &Plan, slot: Slot, point: &Point, rate_per_s: Option<f64>) -> anyh
         sessions: point.connections as usize,
         window: SESSION_OUTSTANDING_MAX.into(),
         preload: point.preloads(),
-        verify: true,
+        verify: point.verifies(),
+        settle: if point.system.has_contexts() { SETTLE } else { Duration::ZERO },
+        contexts: point.system.has_contexts(),
         warmup: plan.warmup,
         measure: plan.measure,
         cooldown: COOLDOWN,

@@ -10,9 +10,14 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_kernel::Protocol;
+use qlab_machines::MachineKind;
+use qlab_node::systems;
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
+use qlab_quorum::{Abd, Dynamo};
 use qlab_raft::Raft;
 use qlab_report::{Campaign, Code, Utc, campaign, numbers, table};
 use qlab_simulator::scenario::{self, StoryError};
@@ -21,7 +26,7 @@ use qlab_unreplicated::Unreplicated;
 
 use crate::clock::Stopwatch;
 use crate::interrupt::Interrupt;
-use crate::{code, machine};
+use crate::{code, machine, spread};
 
 /// Lines of a failing world's story that a campaign prints.
 const STORY_LINES_MAX: usize = 40;
@@ -34,6 +39,8 @@ Examples:
   qlab sim raft --seed 42 --shrink --trace        the smallest world found in which the same law is broken
   qlab sim --scenario bench/simulator/scenarios/raft/figure-8-overwritten.txt
   qlab sim raft --faults loss,partition,power-loss
+  qlab sim raft --machine locks                   the lock service on it
+  qlab sim gossip --spread --out results          rounds until everybody knows, against log n, up to 10,000 nodes
 
 Faults: loss duplicate replay reorder delay partition one-way partial kill power-loss blackout pause slow-node disk-stall
 disk-full sync-error read-error bit-flip wipe clock-drift clock-jump clock-strobe transfer; swarm: a random subset in each world.
@@ -47,6 +54,9 @@ pub struct SimArgs {
     /// The system.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(SYSTEMS), required_unless_present = "scenario")]
     pub system: Option<String>,
+    /// What is replicated: a key-value store, or locks (raft, multi-paxos and unreplicated only).
+    #[arg(long, value_name = "NAME", default_value_t = MachineKind::Kv)]
+    pub machine: MachineKind,
     /// Seeds FROM..TO, each a world.
     #[arg(long, value_name = "FROM..TO", default_value = "0..1000", value_parser = seeds)]
     pub seeds: Range<u64>,
@@ -63,12 +73,18 @@ pub struct SimArgs {
     #[arg(long, requires = "seed")]
     pub shrink: bool,
     /// Perform a story instead: a script that says what happens, line by line, and what is to come of it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["system", "seeds", "seed", "faults", "out", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["system", "machine", "seeds", "seed", "faults", "out", "json"])]
     pub scenario: Option<PathBuf>,
     /// Write what the story printed into its file, where it says something else.
     #[arg(long, requires = "scenario")]
     pub rewrite: bool,
-    /// Keep the campaign's summary under this folder of results.
+    /// Of gossip, study instead how fast updates spread among up to 10,000 nodes, over so many worlds of each size, and how
+    /// often members err.
+    #[arg(long, value_name = "WORLDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+        value_parser = clap::value_parser!(u64).range(1..=10_000),
+        conflicts_with_all = ["machine", "seeds", "seed", "faults", "scenario"])]
+    pub spread: Option<u64>,
+    /// Keep the summary under this folder of results.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     pub out: Option<PathBuf>,
     /// Print one JSON object instead of text.
@@ -77,7 +93,17 @@ pub struct SimArgs {
 }
 
 /// Systems that can be simulated.
-pub const SYSTEMS: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
+pub const SYSTEMS: [&str; 9] = [
+    Unreplicated::NAME,
+    Raft::NAME,
+    MultiPaxos::NAME,
+    Paxos::NAME,
+    Pbft::NAME,
+    Abd::NAME,
+    Dynamo::NAME,
+    Gossip::NAME,
+    Clock::NAME,
+];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -111,15 +137,39 @@ pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError>
     if let Some(path) = &args.scenario {
         return perform(path, args.rewrite);
     }
+    if let Some(worlds) = args.spread {
+        if args.system.as_deref() != Some(Gossip::NAME) {
+            return Err(SimError::Usage("--spread is about gossip: name that system".to_owned()));
+        }
+        return Ok(spread::study(worlds, args.out.as_deref(), args.json, interrupt)?);
+    }
     let choice: Choice = args.faults.parse().map_err(|error| SimError::Usage(format!("{error}")))?;
-    match args.system.as_deref().unwrap_or_default() {
+    let system = args.system.as_deref().unwrap_or_default();
+    check_machine(system, args.machine)?;
+    match system {
         Unreplicated::NAME => simulate_system::<Unreplicated>(args, choice, interrupt),
         Raft::NAME => simulate_system::<Raft>(args, choice, interrupt),
         MultiPaxos::NAME => simulate_system::<MultiPaxos>(args, choice, interrupt),
         Paxos::NAME => simulate_system::<Paxos>(args, choice, interrupt),
         Pbft::NAME => simulate_system::<Pbft>(args, choice, interrupt),
+        Abd::NAME => simulate_system::<Abd>(args, choice, interrupt),
+        Dynamo::NAME => simulate_system::<Dynamo>(args, choice, interrupt),
+        Gossip::NAME => simulate_system::<Gossip>(args, choice, interrupt),
+        Clock::NAME => simulate_system::<Clock>(args, choice, interrupt),
         other => Err(SimError::Usage(format!("unknown system {other:?}"))),
     }
+}
+
+/// Checks that a system can carry a machine; those that no process runs carry none.
+fn check_machine(system: &str, machine: MachineKind) -> Result<(), SimError> {
+    let checked = match system {
+        Gossip::NAME | Clock::NAME if machine == MachineKind::Kv => Ok(()),
+        Gossip::NAME | Clock::NAME => {
+            Err(format!("{system} cannot carry the machine {machine}: it replicates no log"))
+        }
+        _ => systems::check_machine(system, machine).map_err(|error| error.to_string()),
+    };
+    checked.map_err(SimError::Usage)
 }
 
 /// Performs a story. It holds if every law and every expectation does, and if it prints what its file says.
@@ -155,8 +205,20 @@ fn simulate_system<S: Subject>(
     }
 }
 
+fn setup<S: Subject>(args: &SimArgs) -> Setup<S> {
+    Setup { machine: args.machine, ..Setup::default() }
+}
+
+/// The system's name, with its machine's if that is not what systems carry unless it is said.
+fn subject_name<S: Subject>(args: &SimArgs) -> String {
+    match args.machine {
+        MachineKind::Kv => S::NAME.to_owned(),
+        MachineKind::Locks => format!("{}-{}", S::NAME, args.machine),
+    }
+}
+
 fn one<S: Subject>(seed: u64, choice: Choice, args: &SimArgs) -> Told {
-    let setup = Setup::<S> { tells_story: args.trace, ..Setup::default() };
+    let setup = Setup::<S> { tells_story: args.trace, ..setup(args) };
     let mut schedule = qlab_simulator::campaign::schedule::<S>(seed, choice);
     let mut outcome = attempt(&schedule, &setup);
     if args.shrink
@@ -217,13 +279,13 @@ fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Re
         stop.store(interrupt.is_asked(), Ordering::Relaxed);
     };
     let summary =
-        qlab_simulator::campaign::<S>(args.seeds.clone(), choice, Setup::default, &stop, on_progress);
+        qlab_simulator::campaign::<S>(args.seeds.clone(), choice, || setup(args), &stop, on_progress);
     bar.finish_and_clear();
     let campaign = record::<S>(args, began, code, &summary, watch.elapsed());
     let mut text = if args.json {
         serde_json::to_string(&campaign).map_err(anyhow::Error::from)? + "\n"
     } else {
-        as_text(&campaign) + &told_failure::<S>(&campaign, choice)
+        as_text(&campaign) + &told_failure::<S>(args, &campaign, choice)
     };
     if let Some(out) = &args.out {
         let path = campaign.write(out).map_err(anyhow::Error::from)?;
@@ -250,7 +312,7 @@ fn record<S: Subject>(
     };
     Campaign {
         format: campaign::FORMAT,
-        system: S::NAME.to_owned(),
+        system: subject_name::<S>(args),
         began: began.compact(),
         seed_from: args.seeds.start,
         seed_to: args.seeds.end,
@@ -282,21 +344,23 @@ fn as_text(campaign: &Campaign) -> String {
 }
 
 /// The first failure, cut down, and how to see it again.
-fn told_failure<S: Subject>(campaign: &Campaign, choice: Choice) -> String {
+fn told_failure<S: Subject>(args: &SimArgs, campaign: &Campaign, choice: Choice) -> String {
     let Some(first) = campaign.failures.first() else { return String::new() };
     let mut text = String::new();
     for failure in &campaign.failures {
         text += &format!("seed {}: BROKEN {}: {}\n", failure.seed, failure.law, failure.what);
     }
-    let setup = Setup::<S> { tells_story: true, ..Setup::default() };
+    let setup = Setup::<S> { tells_story: true, ..setup(args) };
     let schedule = qlab_simulator::campaign::schedule::<S>(first.seed, choice);
     if let Some((smallest, outcome)) = cut_down(&schedule, &setup) {
         let lines = &outcome.story[outcome.story.len().saturating_sub(STORY_LINES_MAX)..];
         text +=
             &format!("\nThe smallest world found: {}\nIts end:\n{}\n", smallest.in_words(), lines.join("\n"));
     }
-    let (system, faults, seed) = (S::NAME, &campaign.faults, first.seed);
-    text + &format!("\nAll of it: qlab sim {system} --seed {seed} --faults {faults} --shrink --trace\n")
+    let (system, machine, faults, seed) = (S::NAME, args.machine, &campaign.faults, first.seed);
+    text + &format!(
+        "\nAll of it: qlab sim {system} --machine {machine} --seed {seed} --faults {faults} --shrink --trace\n"
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -173,6 +173,7 @@ mod tests {
             outcome: Outcome {
                 recorder,
                 history: History::default(),
+                sightings: None,
                 counters: Counters::default(),
                 cpu_ns: 0,
                 verified: true,

@@ -1,6 +1,6 @@
 //! Was it right? The history of a run and the replicas' own hashes, judged.
 
-use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report, Section, Witness};
+use qlab_checker::{ABSENT, History, Model, NEVER_NS, Options, Report, Section, Tenure, Witness};
 use qlab_loadgen::history::{self, End, Kind};
 use qlab_node::control::Status;
 use qlab_report::Verdict;
@@ -47,6 +47,20 @@ pub fn judge(history: &history::History, model: Model) -> Judgement {
     }
 }
 
+/// Judges a history of locks: nobody held one beside another, and tokens followed the order of grants.
+pub fn judge_locks(history: &history::History) -> Judgement {
+    if history.overflowed() > 0 {
+        let overflowed = history.overflowed();
+        return Judgement::unknown(format!("{overflowed} operations did not fit into the history"));
+    }
+    let tenures: Vec<Tenure> = history.iter().filter_map(tenure).collect();
+    let (verdict, explanation) = match qlab_checker::check_exclusion(&tenures) {
+        Ok(()) => (Verdict::Exclusive, String::new()),
+        Err(breach) => (Verdict::Violated, breach.to_string()),
+    };
+    Judgement { verdict, judged_ops: tenures.len() as u64, explanation, witness: None }
+}
+
 /// A judgement as a part of a page.
 pub fn section(heading: String, judgement: &Judgement) -> Section {
     // Where the contradiction is drawn, words about it would say the same again.
@@ -62,6 +76,12 @@ pub fn judged(history: &history::History) -> History {
     let mut judged = History::with_capacity(history.len());
     history.iter().filter_map(convert).for_each(|operation| judged.push(operation));
     judged
+}
+
+/// Whether all replicas hold the same, where they say what that comes to. `None` as long as they do not.
+pub fn convergence(statuses: &[Status]) -> Option<()> {
+    let contents = || statuses.iter().map(|status| status.counters.get("content"));
+    contents().next().filter(|first| contents().all(|content| content == *first)).map(drop)
 }
 
 /// Whether all replicas applied the same: equal hashes at the same index. `None` as long as they are not level. Replicas without a
@@ -101,6 +121,16 @@ fn sum_up(report: Report) -> Judgement {
     Judgement { verdict, judged_ops: report.operations, explanation, witness: report.witness }
 }
 
+fn tenure(operation: &history::Operation) -> Option<Tenure> {
+    (operation.kind == Kind::Acquire && operation.end == End::Ok).then_some(Tenure {
+        lock: operation.key.into(),
+        token: operation.value,
+        asked_ns: operation.sent_ns,
+        granted_ns: operation.completed_ns,
+        until_ns: operation.expected,
+    })
+}
+
 fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
     let (process, key) = (operation.process, u64::from(operation.key));
     let value = value(operation.value);
@@ -111,6 +141,8 @@ fn convert(operation: &history::Operation) -> Option<qlab_checker::Operation> {
         Kind::CompareAndSet => {
             qlab_checker::Operation::cas(process, key, self::value(operation.expected), value)
         }
+        // No register's: judged as tenures.
+        Kind::Open | Kind::Renew | Kind::Acquire | Kind::Await | Kind::Release => return None,
     };
     match operation.end {
         End::Ok => Some(asked.during(begun, ended)),

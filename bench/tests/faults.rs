@@ -14,6 +14,7 @@ use qlab_loadgen::clock::monotonic_ns;
 use qlab_loadgen::mix::Mix;
 use qlab_loadgen::run::{Outcome, Spec};
 use qlab_loadgen::values::ValueSizes;
+use qlab_machines::MachineKind;
 use qlab_node::control::{Order, Status};
 use qlab_report::Verdict;
 
@@ -34,6 +35,7 @@ fn cluster_of((system, replicas, options): System, dir: PathBuf, durability: &st
         dir,
         system: system.into(),
         options: options.parse().unwrap(),
+        machine: MachineKind::Kv,
         replicas,
         durability: durability.into(),
         seed: 11,

@@ -182,7 +182,7 @@ fn a_replica_whose_port_is_taken_says_so_and_ends() {
     let dir = tempfile::tempdir().unwrap();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let config = serde_json::json!({
-        "cluster": "c", "node": 0, "system": "raft", "identity": dir.path().join("key"),
+        "cluster": "c", "node": 0, "system": "raft", "machine": "kv", "identity": dir.path().join("key"),
         "listen": taken.local_addr().unwrap(), "replicas": [], "clients": [], "data": dir.path().join("journal"),
         "durability": "fdatasync", "first_start": true, "seed": 1
     });

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use laboratory::fleet::{CLIENT, Fleet, FleetSpec};
 use qlab_kernel::client::{AnswerBody, answers};
 use qlab_kernel::{BatchBuilder, NodeId, Outcome, Request, Sequence, SessionId, Wire};
+use qlab_machines::MachineKind;
 use qlab_transport::{ClientEndpoint, Options, Socket};
 
 /// What a new connection gives to the opening of a session, or why it ended.
@@ -26,6 +27,7 @@ fn a_client_that_asks_in_anothers_session_is_cut_off_and_others_are_answered() {
         dir: dir.path().join("fleet"),
         system: "unreplicated".into(),
         options: toml::Table::new(),
+        machine: MachineKind::Kv,
         replicas: 1,
         durability: "memory".into(),
         seed: 3,

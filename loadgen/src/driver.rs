@@ -16,9 +16,11 @@ mod answering;
 mod book;
 mod housekeeping;
 mod lane;
+mod locking;
 mod packer;
 mod sending;
 mod session;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -33,12 +35,15 @@ use rand_pcg::Pcg64Mcg;
 use self::book::Book;
 use self::packer::{Packer, Scribe};
 use self::session::{Opening, Session};
+use self::tenants::Tenants;
 use crate::arrivals::Load;
 use crate::history::History;
 use crate::mix::Class;
 use crate::recorder::{Recorder, Window};
+use crate::sightings::{Contexts, Sightings};
 use crate::tape::Tape;
 use crate::values::{ValueSizes, Values, stream_seed};
+use crate::workload::Workload;
 
 /// Shortest time between two wakes for arrivals: what falls due in between is sent together. The lag histogram shows it.
 pub const WAKE_NS_MIN: u64 = 50_000;
@@ -63,6 +68,8 @@ pub struct DriverConfig {
     pub sessions: usize,
     /// Unanswered commands that a session may have of each kind, reads and writes; 1 to [`SESSION_WINDOW`].
     pub window: u64,
+    /// What the operations are.
+    pub workload: Workload,
     /// Keys of the run; sweeps go over all of them.
     pub keys: u32,
     /// Sizes of values.
@@ -76,6 +83,8 @@ pub struct DriverConfig {
     pub give_up: Duration,
     /// What may be done about a command without an answer.
     pub retry: Retry,
+    /// Whether writes say what was read, and reads find several values.
+    pub contexts: bool,
     /// Seed of everything drawn.
     pub seed: u64,
     /// Makes session ids differ between runs with the same seed.
@@ -198,6 +207,8 @@ pub struct Driver {
     vacancies: Vec<usize>,
     outstanding: u64,
     scribe: Scribe,
+    /// Who takes locks, if that is the load.
+    tenants: Option<Tenants>,
     writes: Packer,
     reads: Packer,
     actions: Vec<Action>,
@@ -231,7 +242,14 @@ impl Driver {
             turn: 0,
             vacancies: Vec::new(),
             outstanding: 0,
-            scribe: Scribe::new(Values::new(config.values.clone(), config.seed)),
+            scribe: Scribe::new(
+                Values::new(config.values.clone(), config.seed),
+                config.contexts.then(Contexts::default),
+            ),
+            tenants: match config.workload {
+                Workload::Store => None,
+                Workload::Locks(load) => Some(Tenants::new(load)),
+            },
             writes: Packer::default(),
             reads: Packer::default(),
             actions: Vec::new(),
@@ -299,8 +317,9 @@ impl Driver {
         self.links[link].heard_ns = self.woken_ns;
         for number in self.sessions_of(link) {
             let session = &mut self.sessions[number];
-            if session.opening != Opening::Open {
-                session.opening = Opening::Wanted;
+            if let Opening::Asked { .. } = session.opening {
+                // Another replica may have opened it by now, and keep it for itself.
+                session.renew(number, &mut self.rng);
             }
             session.writes.park_all();
             session.reads.park_all();
@@ -390,6 +409,11 @@ impl Driver {
     /// What was measured so far.
     pub fn recorder(&mut self) -> &mut Recorder {
         &mut self.book.recorder
+    }
+
+    /// What was seen, where writes say what was read.
+    pub fn take_sightings(&mut self) -> Option<Sightings> {
+        self.scribe.contexts.take().map(Contexts::into_sightings)
     }
 
     /// What was measured, every operation, and what happened.

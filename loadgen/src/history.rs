@@ -15,7 +15,7 @@ pub const HISTORY_OPERATIONS_MAX: usize = 64 << 20;
 /// One chunk is 3 MiB: small enough never to stall the generator, large enough not to matter.
 const CHUNK_OPERATIONS: usize = 64 << 10;
 
-/// What was asked of the key-value store.
+/// What was asked of the key-value store, or of the lock service. Of the latter's operations a history holds acquisitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -25,6 +25,16 @@ pub enum Kind {
     Put,
     /// Store a value if the present one is as expected.
     CompareAndSet,
+    /// Open an owner of locks.
+    Open,
+    /// Renew an owner's lease.
+    Renew,
+    /// Take a lock, or a place in its queue.
+    Acquire,
+    /// Ask what has become of that.
+    Await,
+    /// Give a lock back.
+    Release,
 }
 
 /// How it ended.
@@ -50,11 +60,12 @@ pub struct Operation {
     /// When its answer was there; [`NEVER`] if it is unknown.
     pub completed_ns: u64,
     /// The id of the value written or read; [`ABSENT`] for a key that was not there and for a get that did not end well,
-    /// [`FOREIGN`] for bytes of somebody else's.
+    /// [`FOREIGN`] for bytes of somebody else's. Of an acquisition, its token.
     pub value: u64,
-    /// The id of the value that a compare-and-set expects, or [`ABSENT`]; 0 otherwise.
+    /// The id of the value that a compare-and-set expects, or [`ABSENT`]. Of an acquisition, until when its holder relied on it.
+    /// 0 otherwise.
     pub expected: u64,
-    /// The key's number.
+    /// The key's or the lock's number.
     pub key: u32,
     /// Who asked: a number that has one operation at a time, and none after an unknown one.
     pub process: u32,

@@ -14,11 +14,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`arrivals`] | closed and open loop, written as `closed:64`, `open:20000`, `open:20000/constant` |
+//! | [`workload`] | operations of a store, or of the lock service |
 //! | [`mix`], [`keys`], [`values`] | which operation, on which key, writing what |
 //! | [`tape`] | all of that drawn from a seed beforehand: two arms hear the same tape |
 //! | [`driver`] | the pure core: sessions, numbers, windows, retries, redirects |
 //! | [`recorder`] | response, service and lag histograms for each class; slices; mergeable |
 //! | [`history`] | every operation, for the judges |
+//! | [`sightings`] | what every read found and every write followed, where several values stand side by side |
 //! | [`run`] | one run from connecting to verifying |
 //! | [`target`], [`targets`] | what can be put under load |
 //! | [`pace`], [`clock`] | waiting for a moment, and the only place that reads clocks |
@@ -39,7 +41,9 @@ pub mod mix;
 pub mod pace;
 pub mod recorder;
 pub mod run;
+pub mod sightings;
 pub mod tape;
 pub mod target;
 pub mod targets;
 pub mod values;
+pub mod workload;

@@ -15,11 +15,13 @@ pub enum Class {
     Write,
     /// Reads a key, then replaces what it read by compare-and-set: two commands, one wait.
     ReadModifyWrite,
+    /// Takes a lock and gives it back: two commands one after the other, one wait.
+    Lock,
 }
 
 impl Class {
     /// Every class, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::ReadModifyWrite];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::ReadModifyWrite, Self::Lock];
 
     /// Name in tables and files.
     #[must_use]
@@ -28,6 +30,7 @@ impl Class {
             Self::Read => "read",
             Self::Write => "write",
             Self::ReadModifyWrite => "rmw",
+            Self::Lock => "lock",
         }
     }
 

@@ -78,8 +78,6 @@ pub struct ClassRecord {
 
 impl ClassRecord {
     fn new() -> Self {
-        let histogram =
-            || Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS).expect("constant bounds are valid");
         Self {
             response: histogram(),
             service: histogram(),
@@ -113,6 +111,10 @@ impl ClassRecord {
     }
 }
 
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS).expect("constant bounds are valid")
+}
+
 /// A short piece of the window, all classes together.
 #[derive(Clone, Debug)]
 pub struct Slice {
@@ -131,13 +133,29 @@ impl Slice {
     }
 }
 
+/// How locks changed hands, ns, for those who waited for them.
+#[derive(Clone, Debug)]
+pub struct HandOvers {
+    /// From when a release was sent until the next holder heard of its grant.
+    pub hand_off: Histogram<u64>,
+    /// From a holder's death until the next one heard of its grant.
+    pub freed: Histogram<u64>,
+}
+
+impl HandOvers {
+    fn new() -> Self {
+        Self { hand_off: histogram(), freed: histogram() }
+    }
+}
+
 /// Records operations; mergeable.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     window: Window,
     slice_ns: u64,
-    classes: [ClassRecord; 3],
+    classes: [ClassRecord; Class::ALL.len()],
     slices: Vec<Slice>,
+    hand_overs: HandOvers,
 }
 
 impl Recorder {
@@ -155,6 +173,7 @@ impl Recorder {
             slice_ns,
             classes: std::array::from_fn(|_| ClassRecord::new()),
             slices: (0..slices).map(|_| Slice::new()).collect(),
+            hand_overs: HandOvers::new(),
         }
     }
 
@@ -202,6 +221,15 @@ impl Recorder {
         }
     }
 
+    /// Records that a lock which its last holder left at `left_ns`, dead or alive, has another one from `now_ns` on.
+    pub fn handed_over(&mut self, left_ns: u64, dead: bool, now_ns: u64) {
+        if self.window.contains(now_ns) {
+            let HandOvers { hand_off, freed } = &mut self.hand_overs;
+            let histogram = if dead { freed } else { hand_off };
+            histogram.saturating_record(now_ns.saturating_sub(left_ns));
+        }
+    }
+
     /// Ends the window early: what was meant to start later is not measured. A moment past its end changes nothing.
     pub fn cut(&mut self, end_ns: u64) {
         self.window.end_ns = end_ns.clamp(self.window.start_ns, self.window.end_ns);
@@ -223,6 +251,8 @@ impl Recorder {
             add(&mut mine.response, &theirs.response);
         }
         self.slices.extend(other.slices.iter().skip(self.slices.len()).cloned());
+        add(&mut self.hand_overs.hand_off, &other.hand_overs.hand_off);
+        add(&mut self.hand_overs.freed, &other.hand_overs.freed);
     }
 
     /// The measured window.
@@ -241,6 +271,12 @@ impl Recorder {
     #[must_use]
     pub const fn class(&self, class: Class) -> &ClassRecord {
         &self.classes[class as usize]
+    }
+
+    /// How locks changed hands.
+    #[must_use]
+    pub const fn hand_overs(&self) -> &HandOvers {
+        &self.hand_overs
     }
 
     /// All classes together.

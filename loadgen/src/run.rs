@@ -16,9 +16,11 @@ use crate::keys::{KEYS_MAX, KeyDistribution};
 use crate::mix::{Class, Mix};
 use crate::pace::Pacer;
 use crate::recorder::{Recorder, Window};
+use crate::sightings::Sightings;
 use crate::tape::{TAPE_ENTRIES_MAX, Tape};
 use crate::target::{Event, Target};
 use crate::values::ValueSizes;
+use crate::workload::Workload;
 
 /// Operations outstanding while every key is written or read once.
 const SWEEP_OUTSTANDING: u32 = 1024;
@@ -34,7 +36,9 @@ pub struct Spec {
     pub client: u16,
     /// How load is offered.
     pub load: Load,
-    /// Which operations.
+    /// What the operations are.
+    pub workload: Workload,
+    /// Which of a store's operations.
     pub mix: Mix,
     /// On how many keys, 1 to [`KEYS_MAX`].
     pub keys: u32,
@@ -50,6 +54,10 @@ pub struct Spec {
     pub preload: bool,
     /// Whether every key that may have been written is read once after the load, so that each acknowledged write is seen or missed.
     pub verify: bool,
+    /// Time between the load and that: what replicas take to come to the same, where they need not be the same before.
+    pub settle: Duration,
+    /// Whether writes say what was read, and reads find several values: see [`sightings`](crate::sightings).
+    pub contexts: bool,
     /// Load before the measured window.
     pub warmup: Duration,
     /// The measured window.
@@ -78,6 +86,7 @@ impl Default for Spec {
         Self {
             client: 0,
             load: Load::Closed { outstanding: 64 },
+            workload: Workload::Store,
             mix: Mix::reads(0.0).expect("a fraction"),
             keys: 10_000,
             key_distribution: KeyDistribution::Uniform,
@@ -86,6 +95,8 @@ impl Default for Spec {
             window: 1024,
             preload: true,
             verify: true,
+            settle: Duration::ZERO,
+            contexts: false,
             warmup: Duration::from_secs(2),
             measure: Duration::from_secs(5),
             cooldown: Duration::from_millis(500),
@@ -156,6 +167,8 @@ pub struct Outcome {
     pub recorder: Recorder,
     /// Every operation.
     pub history: History,
+    /// What was seen, where [`Spec::contexts`] says so.
+    pub sightings: Option<Sightings>,
     /// What happened, over the whole run.
     pub counters: Counters,
     /// Processor time of this thread inside the measured window, transport included.
@@ -190,13 +203,15 @@ pub async fn run<T: Target>(
     }
     let (cpu_ns, stopped) = shell.load(spec, &mut observe, &mut stop).await?;
     observe(Moment::Drained, shell.now_ns);
+    shell.settle(spec.settle, &mut stop).await?;
     let verified = spec.verify && shell.verify(spec, &mut stop).await?;
     if verified {
         observe(Moment::Verified, shell.now_ns);
     }
     let next_value_id = shell.driver.next_value_id();
+    let sightings = shell.driver.take_sightings();
     let (recorder, history, counters) = shell.driver.into_results();
-    Ok(Outcome { recorder, history, counters, cpu_ns, verified, stopped, next_value_id })
+    Ok(Outcome { recorder, history, sightings, counters, cpu_ns, verified, stopped, next_value_id })
 }
 
 fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
@@ -210,6 +225,9 @@ fn check(spec: &Spec, links: usize) -> Result<(), RunError> {
         _ if spec.sessions < links => format!("{} sessions cannot use {links} connections", spec.sessions),
         _ if !(1..=KEYS_MAX).contains(&spec.keys) => {
             format!("{} keys: 1 to {KEYS_MAX} are possible", spec.keys)
+        }
+        _ if spec.workload != Workload::Store && (spec.preload || spec.verify) => {
+            "locks are neither written before the load nor read after it".to_owned()
         }
         _ if spec.give_up < spec.timeout => {
             format!("give_up {:?} is below timeout {:?}", spec.give_up, spec.timeout)
@@ -283,12 +301,14 @@ impl<T: Target> Shell<T> {
             links: target.links(),
             sessions: spec.sessions,
             window: spec.window,
+            workload: spec.workload,
             keys: spec.keys,
             values: spec.values.clone(),
             first_value_id: spec.first_value_id,
             timeout: spec.timeout,
             give_up: spec.give_up,
             retry: target.retry(),
+            contexts: spec.contexts,
             seed: spec.seed,
             entropy: spec.entropy,
         };
@@ -313,6 +333,16 @@ impl<T: Target> Shell<T> {
         }
         let counters = Box::new(*self.driver.counters());
         Err(RunError::Preload { keys: spec.keys, counters })
+    }
+
+    /// Waits, and offers nothing.
+    async fn settle(
+        &mut self,
+        time: Duration,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
+    ) -> Result<(), RunError> {
+        let until_ns = self.after(time);
+        self.offer(until_ns, stop).await.map(drop)
     }
 
     /// Reads every key that may have been written once; whether all of that was answered. A stop leaves what is outstanding unknown.

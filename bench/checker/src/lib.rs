@@ -41,6 +41,7 @@
 //! | `shrink` | the reductions that keep a violation honest |
 //! | `explanation` | which operation of a contradiction is impossible, and why |
 //! | `witness` | the contradiction, for people and for files |
+//! | `exclusion` | who held a lock when, and with which token |
 //! | `page` | contradictions drawn on an HTML page |
 //! | `mutants` | seeded bugs, switched on by name; only with the feature `mutants` |
 //! | `check` | keys in parallel, verdicts, the report |
@@ -61,6 +62,7 @@ mod check;
 mod clusters;
 mod configurations;
 mod demand;
+mod exclusion;
 mod explanation;
 mod history;
 mod json_lines;
@@ -79,6 +81,7 @@ mod witness;
 mod zones;
 
 pub use check::{Method, Options, Report, Verdict, check};
+pub use exclusion::{Breach, BreachKind, Tenure, check_exclusion};
 pub use history::{History, OPERATIONS_MAX};
 pub use json_lines::{HistoryError, LINE_BYTES_MAX, read_json_lines, write_json_lines};
 pub use model::{Model, UnknownModel, Unsupported};

@@ -9,8 +9,9 @@
 //! | `runs` | every run there is |
 //! | `campaigns` | the newest campaign of simulated worlds of each system |
 //! | `campaign SYSTEM` | what happened in one |
+//! | `study NAME` | the newest study of a question, as a table and, where one says more, a chart |
 //!
-//! A chart is a file of its own, `results/book/charts/PLAN-recovery.svg`.
+//! A chart is a file of its own, `results/book/charts/PLAN-recovery.svg` or `NAME.svg`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use std::{
 };
 
 use crate::{
-    Run, RunError, Status,
+    Run, RunError, Status, Study,
     campaign::{self, Campaign},
     chart::{self, ChartError},
     fault_table,
@@ -29,6 +30,7 @@ use crate::{
     ratios::{FLOOR, Metric, Side, paired},
     rows::rows,
     run_dir::file_name,
+    study, study_chart,
 };
 
 /// The files with generated blocks, from the repository's root. One that is missing has none.
@@ -37,8 +39,10 @@ pub const FILES: [&str; 2] = ["README.md", "results/README.md"];
 pub const RESULTS: &str = "results";
 /// The folder of charts, from the folder of results.
 pub const CHARTS: &str = "book/charts";
-/// How the names of charts end, after the plan's.
-const CHART_SUFFIX: &str = "-recovery.svg";
+/// How the names of a run's charts end, after the plan's.
+const RECOVERY_SUFFIX: &str = "-recovery.svg";
+/// How the names of all charts end.
+const CHART_SUFFIX: &str = ".svg";
 /// The name of a chart as a block that may be stale.
 const CHART: &str = "chart";
 
@@ -105,21 +109,25 @@ pub enum Mode {
 /// Derives every generated block and every chart under the repository's root; returns those that were stale.
 pub fn refresh(root: &Path, mode: Mode) -> Result<Vec<Stale>, BookError> {
     let results = root.join(RESULTS);
-    let found = Found { runs: Run::read_all(&results)?, campaigns: Campaign::read_all(&results)? };
+    let found = Found {
+        runs: Run::read_all(&results)?,
+        campaigns: Campaign::read_all(&results)?,
+        studies: Study::read_all(&results)?,
+    };
     let mut stale = Vec::new();
     for path in FILES.map(|file| root.join(file)) {
         if path.exists() {
             stale.extend(refresh_file(&path, &found, mode)?);
         }
     }
-    stale.extend(refresh_charts(&results.join(CHARTS), &found.runs, mode)?);
+    stale.extend(refresh_charts(&results.join(CHARTS), &found, mode)?);
     Ok(stale)
 }
 
-/// Writes the charts, and removes those that no run has any more.
-fn refresh_charts(dir: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, BookError> {
+/// Writes the charts, and removes those that no run and no study has any more.
+fn refresh_charts(dir: &Path, found: &Found, mode: Mode) -> Result<Vec<Stale>, BookError> {
     let io = |reason| BookError::Io { path: dir.to_owned(), reason };
-    let charts = charts(dir, runs)?;
+    let charts = charts(dir, found)?;
     let there: BTreeSet<PathBuf> = match fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>().map_err(io)?,
         Err(_) => BTreeSet::new(),
@@ -140,19 +148,27 @@ fn refresh_charts(dir: &Path, runs: &[Run], mode: Mode) -> Result<Vec<Stale>, Bo
     Ok(stale.map(|path| Stale { path: path.clone(), name: CHART.to_owned() }).collect())
 }
 
-fn charts(dir: &Path, runs: &[Run]) -> Result<BTreeMap<PathBuf, String>, BookError> {
+fn charts(dir: &Path, found: &Found) -> Result<BTreeMap<PathBuf, String>, BookError> {
     let mut charts = BTreeMap::new();
-    for run in fault_runs(runs) {
+    let undrawn = |path: &PathBuf| {
+        let path = path.clone();
+        |reason| BookError::Chart { path, reason }
+    };
+    for run in fault_runs(&found.runs) {
         let path = dir.join(chart_name(run));
-        let svg = chart::recovery(&run.cells, &run.slices()?)
-            .map_err(|reason| BookError::Chart { path: path.clone(), reason })?;
+        let svg = chart::recovery(&run.cells, &run.slices()?).map_err(undrawn(&path))?;
+        charts.extend(svg.map(|svg| (path, svg)));
+    }
+    for (name, study) in study::newest(&found.studies) {
+        let path = dir.join(format!("{name}{CHART_SUFFIX}"));
+        let svg = study_chart::draw(study).map_err(undrawn(&path))?;
         charts.extend(svg.map(|svg| (path, svg)));
     }
     Ok(charts)
 }
 
 fn chart_name(run: &Run) -> String {
-    format!("{}{CHART_SUFFIX}", run.manifest.plan)
+    format!("{}{RECOVERY_SUFFIX}", run.manifest.plan)
 }
 
 /// Of every plan with faults, the newest usable run.
@@ -166,6 +182,7 @@ fn fault_runs(runs: &[Run]) -> Vec<&Run> {
 struct Found {
     runs: Vec<Run>,
     campaigns: Vec<Campaign>,
+    studies: Vec<Study>,
 }
 
 fn refresh_file(path: &Path, found: &Found, mode: Mode) -> Result<Vec<Stale>, BookError> {
@@ -198,7 +215,7 @@ fn charts_from(path: &Path) -> String {
 }
 
 /// The text of one block.
-fn block(name: &str, Found { runs, campaigns }: &Found, charts: &str) -> Result<String, String> {
+fn block(name: &str, Found { runs, campaigns, studies }: &Found, charts: &str) -> Result<String, String> {
     let newest_campaigns = campaign::newest(campaigns);
     match name.split_whitespace().collect::<Vec<_>>()[..] {
         ["table", plan] => {
@@ -221,9 +238,13 @@ fn block(name: &str, Found { runs, campaigns }: &Found, charts: &str) -> Result<
             .find(|campaign| campaign.system == system)
             .map(|campaign| markdown::table(&campaign::coverage(campaign)))
             .ok_or_else(|| format!("no campaign of {system:?} is in results")),
+        ["study", name] => study::newest(studies)
+            .get(name)
+            .map(|study| told(study, charts))
+            .ok_or_else(|| format!("no study {name:?} is in results")),
         _ => Err(
             "there are the blocks \"table PLAN\", \"ratios PLAN [SYSTEM]\", \"settings PLAN CELL\", \"faults\", \
-             \"runs\", \"campaigns\" and \"campaign SYSTEM\""
+             \"runs\", \"campaigns\", \"campaign SYSTEM\" and \"study NAME\""
                 .to_owned(),
         ),
     }
@@ -325,6 +346,22 @@ fn faults(runs: &[&Run], charts: &str) -> String {
     runs.iter().map(part).collect::<Vec<_>>().join("\n")
 }
 
+/// A study's chart, if it has one, its table and its origin.
+fn told(study: &Study, charts: &str) -> String {
+    let name = study.findings.name();
+    let is_drawn = matches!(study_chart::draw(study), Ok(Some(_)));
+    let chart =
+        if is_drawn { format!("![{name}]({charts}/{name}{CHART_SUFFIX})\n\n") } else { String::new() };
+    let (code, machine) = (&study.code, &study.machine);
+    let commit: String = code.git_commit.chars().take(8).collect();
+    let changes = if code.git_dirty { " with changes" } else { "" };
+    let origin = format!(
+        "\n`{name}` of {} on {} ({} cores), commit `{commit}`{changes}.\n",
+        study.began, machine.cpu_model, machine.cores
+    );
+    chart + &markdown::table(&study.findings.layout()) + &origin
+}
+
 fn list(runs: &[Run]) -> Layout {
     let word = |text: String| Entry { value: text, ..Entry::default() };
     let rows = runs.iter().map(|run| {
@@ -399,6 +436,26 @@ mod tests {
         assert_eq!(stale(Mode::Write), ["faults", "chart"]);
         assert!(!chart.exists() && stale(Mode::Check).is_empty());
         assert!(fs::read_to_string(root.path().join("README.md")).unwrap().contains("No run with faults"));
+    }
+
+    #[test]
+    fn a_study_is_shown_with_its_chart_and_both_go_with_it() {
+        let root = book(&marked("study gossip-rounds"));
+        let results = root.path().join(RESULTS);
+        let rows = [32, 1_000].map(|nodes| crate::study::tests::rounds("push", nodes));
+        let findings = crate::study::Findings::GossipRounds(rows.into());
+        let file = crate::study::tests::study("20260101T000000Z", findings).write(&results).unwrap();
+        refresh(root.path(), Mode::Write).unwrap();
+        assert!(refresh(root.path(), Mode::Check).unwrap().is_empty());
+        let text = fs::read_to_string(root.path().join("README.md")).unwrap();
+        assert!(
+            text.contains("(results/book/charts/gossip-rounds.svg)") && text.contains("Pittel"),
+            "{text}"
+        );
+        assert!(results.join("book/charts/gossip-rounds.svg").exists());
+        fs::remove_file(file).unwrap();
+        let error = refresh(root.path(), Mode::Check).unwrap_err().to_string();
+        assert!(error.contains("no study \"gossip-rounds\""), "{error}");
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Campaign {
 }
 
 /// Files or folders in `dir`, by name; none if there is no such folder.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let io = |reason| RunError::Io { path: dir.to_owned(), reason };
     if !dir.exists() {
         return Ok(Vec::new());

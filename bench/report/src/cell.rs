@@ -81,6 +81,13 @@ pub struct Cell {
     #[serde(default)]
     pub round_trips_per_decision: Option<f64>,
 
+    /// From when a lock's release was sent until the next in its queue heard of its grant; empty where no locks are taken.
+    #[serde(default)]
+    pub hand_off_ns: Quantiles,
+    /// From the death of a lock's holder until the next in its queue heard of its grant; empty where none dies.
+    #[serde(default)]
+    pub freed_ns: Quantiles,
+
     /// Was it right?
     pub verdict: Verdict,
     /// Operations that the verdict rests on.
@@ -180,8 +187,10 @@ pub enum Verdict {
     Linearizable,
     /// All replicas applied the same.
     Agreement,
-    /// All replicas ended in the same state.
+    /// No update that was answered was lost, and all replicas ended in the same state.
     Converged,
+    /// Nobody held a lock beside another, tokens followed the order of grants, and all replicas applied the same.
+    Exclusive,
     /// The judge's budget ran out.
     Unknown,
     /// Nobody judged.
@@ -198,6 +207,7 @@ impl Verdict {
             Self::Linearizable => "linearizable",
             Self::Agreement => "agreement",
             Self::Converged => "converged",
+            Self::Exclusive => "exclusive",
             Self::Unknown => "unknown",
             Self::Unchecked => "unchecked",
             Self::Violated => "VIOLATED",
@@ -206,7 +216,7 @@ impl Verdict {
 
     /// Whether a guarantee was judged and found kept.
     pub fn holds(self) -> bool {
-        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged)
+        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged | Self::Exclusive)
     }
 }
 

@@ -21,9 +21,9 @@ const WIDTH: u32 = 960;
 const HEIGHT: u32 = 560;
 /// Pixels of its upper part, which shows throughput.
 const THROUGHPUT_HEIGHT: u32 = 340;
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 /// Colours of systems, in the order of their names; more systems begin again.
-const COLOURS: [RGBColor; 5] = [
+pub(crate) const COLOURS: [RGBColor; 5] = [
     RGBColor(31, 119, 180),
     RGBColor(214, 95, 14),
     RGBColor(44, 140, 60),
@@ -35,7 +35,7 @@ const FAULT_COLOUR: RGBColor = RGBColor(200, 30, 30);
 /// Why a chart could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("the chart cannot be drawn: {0}")]
-pub struct ChartError(String);
+pub struct ChartError(pub(crate) String);
 
 /// The figures of all cells with faults, as SVG; `None` if there are none or no slices were kept.
 pub fn recovery(cells: &[Cell], slices: &[Slice]) -> Result<Option<String>, ChartError> {

@@ -32,11 +32,15 @@ pub enum LatencyKind {
     Service,
     /// Intended start to sent.
     Lag,
+    /// A lock's release to the next holder's grant.
+    HandOff,
+    /// A lock's holder's death to the next one's grant.
+    Freed,
 }
 
 impl LatencyKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Response, Self::Service, Self::Lag];
+    pub const ALL: [Self; 5] = [Self::Response, Self::Service, Self::Lag, Self::HandOff, Self::Freed];
 
     /// The name in tags.
     pub fn name(self) -> &'static str {
@@ -44,6 +48,8 @@ impl LatencyKind {
             Self::Response => "response",
             Self::Service => "service",
             Self::Lag => "lag",
+            Self::HandOff => "hand-off",
+            Self::Freed => "freed",
         }
     }
 }

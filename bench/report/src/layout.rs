@@ -31,10 +31,15 @@ pub struct Entry {
 /// How one column is read off a row.
 type Read = fn(&Row<'_>) -> Entry;
 
-/// A column of those tables only in which some system decides values one by one.
-const ROUND_TRIPS: &str = "round trips\n/decision";
+/// Columns of those tables only that have something in them: what is counted where values are decided one by one, or locks taken.
+const RARE: &[(&str, Read)] = &[
+    ("round trips\n/decision", |row| spread(row.round_trips_per_decision, count)),
+    ("hand-off\np50", |row| spread(row.hand_off_p50_ns, nanoseconds)),
+    ("hand-off\np99", |row| spread(row.hand_off_p99_ns, nanoseconds)),
+    ("freed\np50", |row| spread(row.freed_p50_ns, nanoseconds)),
+];
 
-/// The columns of every table.
+/// The columns of every table before the rare ones.
 const COLUMNS: &[(&str, Read)] = &[
     ("replicas", |row| number(row.first.replicas.to_string())),
     ("durability", |row| word(row.first.durability.name())),
@@ -47,7 +52,10 @@ const COLUMNS: &[(&str, Read)] = &[
     ("fsyncs\n/op", |row| spread(row.fsyncs_per_op, count)),
     ("messages\n/op", |row| spread(row.messages_per_op, count)),
     ("bytes\n/op", |row| spread(row.bytes_per_op, count)),
-    (ROUND_TRIPS, |row| spread(row.round_trips_per_decision, count)),
+];
+
+/// Those after the rare ones.
+const LAST_COLUMNS: &[(&str, Read)] = &[
     ("verdict", |row| Entry {
         detail: format!("{} ops", count(row.judged_ops as f64)),
         ..word(row.verdict.name())
@@ -96,9 +104,9 @@ impl Layout {
         let has_ranks = rows.iter().any(|row| row.rank.is_some());
         let mut headings = vec!["cell", "system"];
         headings.extend(varying.iter().map(|parameter| parameter.heading));
-        let decides = rows.iter().any(|row| row.round_trips_per_decision.is_some());
-        let columns: Vec<_> =
-            COLUMNS.iter().filter(|(heading, _)| decides || *heading != ROUND_TRIPS).collect();
+        let absent = or_absent(None, count);
+        let rare = RARE.iter().filter(|(_, read)| rows.iter().any(|row| read(row).value != absent));
+        let columns: Vec<_> = COLUMNS.iter().chain(rare).chain(LAST_COLUMNS).collect();
         headings.extend(columns.iter().map(|(heading, _)| heading));
         headings.extend(has_ranks.then_some("rank"));
         let entries = rows.iter().map(|row| entries(row, &varying, &columns, has_ranks)).collect();

@@ -23,6 +23,7 @@
 //! | [`fault_table`], [`chart`] | what faults did, as a table and drawn over time |
 //! | [`book`] | the generated blocks in README files and the charts, and whether they are stale |
 //! | [`campaign`] | campaigns of simulated worlds: their file, their tables |
+//! | [`study`], [`study_chart`] | questions that are not a load on a cluster: their files, their tables, their charts |
 //! | [`validate`] | whether a run's folder is whole and agrees with itself |
 //!
 //! Trade-offs: folders are append-only and small, so readers load a whole run into memory; the CSV is the source of all
@@ -45,6 +46,8 @@ pub mod ratios;
 pub mod rows;
 pub mod run_dir;
 pub mod slices;
+pub mod study;
+pub mod study_chart;
 pub mod table;
 #[cfg(test)]
 mod testing;
@@ -59,4 +62,5 @@ pub use manifest::{Code, Design, Health, Machine, Manifest, Status};
 pub use quantiles::Quantiles;
 pub use run_dir::{Run, RunError, RunWriter};
 pub use slices::Slice;
+pub use study::Study;
 pub use utc::Utc;

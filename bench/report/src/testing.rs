@@ -64,6 +64,8 @@ pub(crate) fn cell() -> Cell {
         messages_per_op: Some(2.31),
         bytes_per_op: Some(1_204.0),
         round_trips_per_decision: None,
+        hand_off_ns: Quantiles::default(),
+        freed_ns: Quantiles::default(),
         verdict: Verdict::Linearizable,
         judged_ops: 61_500,
         validity: Validity::Valid,
@@ -163,7 +165,7 @@ pub(crate) fn any_cell() -> impl Strategy<Value = Cell> {
         sample::select(vec![Validity::Valid, Validity::Suspect, Validity::Invalid]),
         collection::vec(sample::select(Reason::ALL.map(|(reason, _)| reason).to_vec()), 0..4),
     );
-    (who, parameters, [any_quantiles(), any_quantiles(), any_quantiles()], rates, rest).prop_map(
+    (who, parameters, [(); 5].map(|()| any_quantiles()), rates, rest).prop_map(
         |(who, parameters, latency, rates, rest)| Cell {
             system: who.0,
             cell: who.1,
@@ -187,6 +189,8 @@ pub(crate) fn any_cell() -> impl Strategy<Value = Cell> {
             response_ns: latency[0],
             service_ns: latency[1],
             lag_ns: latency[2],
+            hand_off_ns: latency[3],
+            freed_ns: latency[4],
             cpu_us_per_op: rates.2[0],
             cpu_us_per_op_by_role: CpuByRole { client: rates.2[1], leader: rates.2[2], follower: rates.2[3] },
             fsyncs_per_op: rates.3,

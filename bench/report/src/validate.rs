@@ -11,10 +11,11 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    Campaign, Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Validity, Verdict,
+    Campaign, Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Study, Validity, Verdict,
     campaign::CAMPAIGNS,
     manifest::{FORMAT, Summary},
     run_dir::{CELLS_FILE, HLOG_FILE, MANIFEST_FILE, PLAN_FILE, file_name, files_of, hash_file, run_dirs},
+    study::STUDIES,
 };
 
 /// One thing that is wrong with a run's folder.
@@ -39,11 +40,13 @@ pub struct Inventory {
     pub runs: usize,
     /// Campaigns.
     pub campaigns: usize,
+    /// Studies.
+    pub studies: usize,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
 }
 
-/// Checks every finished run and every campaign under `results`.
+/// Checks every finished run, every campaign and every study under `results`.
 pub fn validate_all(results: &Path) -> Result<Inventory, RunError> {
     let dirs = run_dirs(results)?;
     let campaigns = Campaign::read_all(results)?;
@@ -53,7 +56,13 @@ pub fn validate_all(results: &Path) -> Result<Inventory, RunError> {
         let wrong = |what: String| Problem { dir: dir.clone(), what: format!("{}: {what}", campaign.began) };
         problems.extend(campaign.problems().into_iter().map(wrong));
     }
-    Ok(Inventory { runs: dirs.len(), campaigns: campaigns.len(), problems })
+    let studies = Study::read_all(results)?;
+    for study in &studies {
+        let dir = results.join(STUDIES).join(study.findings.name());
+        let wrong = |what: String| Problem { dir: dir.clone(), what: format!("{}: {what}", study.began) };
+        problems.extend(study.problems().into_iter().map(wrong));
+    }
+    Ok(Inventory { runs: dirs.len(), campaigns: campaigns.len(), studies: studies.len(), problems })
 }
 
 /// Checks one run: its shape, its hashes, its rows, and its histograms against its rows.
@@ -136,8 +145,13 @@ fn cell_problems(cell: &Cell) -> Vec<String> {
         ),
     ];
     let broken = checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned());
-    let latencies =
-        [("response_ns", cell.response_ns), ("service_ns", cell.service_ns), ("lag_ns", cell.lag_ns)];
+    let latencies = [
+        ("response_ns", cell.response_ns),
+        ("service_ns", cell.service_ns),
+        ("lag_ns", cell.lag_ns),
+        ("hand_off_ns", cell.hand_off_ns),
+        ("freed_ns", cell.freed_ns),
+    ];
     let quantiles = latencies
         .into_iter()
         .filter_map(|(name, quantiles)| Some(format!("{name}: {}", quantiles.problem()?)));
@@ -159,7 +173,7 @@ fn histogram_problems(run: &Run) -> Result<Vec<String>, RunError> {
         }
     }
     for cell in &run.cells {
-        let rows = [cell.response_ns, cell.service_ns, cell.lag_ns];
+        let rows = [cell.response_ns, cell.service_ns, cell.lag_ns, cell.hand_off_ns, cell.freed_ns];
         for (kind, row) in LatencyKind::ALL.into_iter().zip(rows) {
             let log = merged
                 .remove(&(cell.key(), kind))

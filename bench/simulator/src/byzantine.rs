@@ -1,5 +1,6 @@
 //! Replicas that do not do what their protocol says: wrappers around a correct one. No protocol has hooks for them.
 
+pub mod clock;
 pub mod pbft;
 
 use qlab_kernel::{Effects, Input, Outgoing, Protocol, Time};

@@ -12,11 +12,13 @@ use qlab_kernel::client::{Answer, AnswerBody};
 use qlab_kernel::command::TAKEN;
 use qlab_kernel::{Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Time, Votes};
 use qlab_machines::{Command, kv};
+use qlab_quorum::dynamo::envelope::{Reading, Update};
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::desk::ClientNumber;
 use crate::network::percent;
+use crate::subject::Subject;
 
 /// Without an answer for so long, a client asks elsewhere.
 const PATIENCE: Duration = Duration::from_millis(120);
@@ -46,10 +48,14 @@ pub(crate) struct Client {
     votes: Option<Votes>,
     /// Nobody knows who leads: it asks all of them.
     asks_everyone: bool,
+    /// Who opened its session.
+    home: NodeId,
     /// Its number in the history: a new one after each unknown outcome.
     process: u32,
     /// The value it last saw under each key, for comparisons that succeed now and then.
     seen: Vec<u64>,
+    /// What it was told that stands for what it last read under each key.
+    contexts: Vec<Bytes>,
 }
 
 #[derive(Debug)]
@@ -88,7 +94,7 @@ pub(crate) struct Clientele {
     pub(crate) retries: u64,
     pub(crate) expired: u64,
     keys: u64,
-    model: Model,
+    service: Service,
     /// Keys below this one were asked for.
     keys_asked: u64,
     values: u64,
@@ -99,14 +105,38 @@ pub(crate) struct Clientele {
     pub(crate) may_give_up: bool,
 }
 
+/// What clients must know of whom they ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    /// What is behind each key.
+    pub(crate) model: Model,
+    /// Whether it can compare before it writes.
+    pub(crate) compares: bool,
+    /// Whether a session belongs to the replica that opened it.
+    pub(crate) sessions_stay: bool,
+    /// Whether writes say what was read.
+    pub(crate) contexts: bool,
+}
+
+impl Service {
+    pub(crate) const fn of<S: Subject>() -> Self {
+        Self {
+            model: S::MODEL,
+            compares: S::COMPARES && !S::CONTEXTS,
+            sessions_stay: S::SESSIONS_STAY,
+            contexts: S::CONTEXTS,
+        }
+    }
+}
+
 impl Clientele {
-    pub(crate) fn new(keys: u64, model: Model) -> Self {
+    pub(crate) fn new(keys: u64, service: Service) -> Self {
         Self {
             history: History::default(),
             retries: 0,
             expired: 0,
             keys,
-            model,
+            service,
             keys_asked: keys,
             values: 0,
             sessions: 0,
@@ -123,7 +153,7 @@ impl Clientele {
 
     fn key(&mut self, now: Time, chance: &mut Pcg32) -> u64 {
         let key = chance.random_range(0..self.keys);
-        if self.model != Model::WriteOnce {
+        if self.service.model != Model::WriteOnce {
             return key;
         }
         let generation = now.0 / GENERATION.as_nanos() as u64;
@@ -160,8 +190,10 @@ impl Client {
             turns_to: NodeId((number % nodes as u64) as u16),
             votes: (matching > 1).then(|| Votes::new(nodes, matching)),
             asks_everyone: false,
+            home: NodeId(0),
             process: clientele.process(),
             seen: vec![ABSENT; clientele.keys as usize],
+            contexts: vec![Bytes::new(); clientele.keys as usize],
         }
     }
 
@@ -188,7 +220,8 @@ impl Client {
             _ if self.only_reads() => Operation::get(self.process, key, ABSENT),
             0..4 => Operation::get(self.process, key, ABSENT),
             4..8 => Operation::put(self.process, key, value),
-            _ if clientele.model == Model::WriteOnce => Operation::put(self.process, key, value),
+            _ if clientele.service.model == Model::WriteOnce => Operation::put(self.process, key, value),
+            8 if !clientele.service.compares => Operation::put(self.process, key, value),
             8 => Operation::cas(self.process, key, self.seen[key as usize], value),
             _ => Operation::delete(self.process, key),
         };
@@ -206,11 +239,9 @@ impl Client {
     }
 
     fn open(&mut self, now: Time, clientele: &mut Clientele) -> Wish {
-        let mut builder = BatchBuilder::new();
-        builder.begin(self.session, Sequence::ZERO, Sequence::ZERO);
         self.asked = Some(Asked {
             sequence: Sequence::ZERO,
-            request: Request::Write(builder.finish()),
+            request: opening(self.session),
             operation: None,
             invoked: now,
             attempts: 0,
@@ -222,9 +253,12 @@ impl Client {
     fn begin(&mut self, now: Time, operation: Operation, clientele: &mut Clientele) -> Wish {
         let sequence = self.next;
         self.next = sequence.next();
-        let batch = self.batch(sequence, &operation);
+        let batch = self.batch(sequence, &operation, clientele.service);
         let reads = operation.function == qlab_checker::Function::Get;
         let request = if reads { Request::Read(batch) } else { Request::Write(batch) };
+        if !reads && self.is_open && clientele.service.sessions_stay {
+            self.turns_to = self.home;
+        }
         self.asked = Some(Asked {
             sequence,
             request,
@@ -236,13 +270,15 @@ impl Client {
         self.attempt(clientele)
     }
 
-    fn batch(&self, sequence: Sequence, operation: &Operation) -> Batch {
+    fn batch(&self, sequence: Sequence, operation: &Operation, service: Service) -> Batch {
         let (key, value, expected) =
             (operation.key.to_le_bytes(), operation.value.to_le_bytes(), operation.expected.to_le_bytes());
         let (key, value) = (&key[..], &value[..]);
+        let update = || self.update(operation).encoded();
         let expected = (operation.expected != ABSENT).then_some(&expected[..]);
         let command = match operation.function {
             qlab_checker::Function::Get => Command::Get { key },
+            _ if service.contexts => Command::Put { key, value: &update() },
             qlab_checker::Function::Delete => Command::Delete { key },
             qlab_checker::Function::Cas => Command::CompareAndSet { key, expected, value },
             _ => Command::Put { key, value },
@@ -254,6 +290,13 @@ impl Client {
         builder.begin(self.session, sequence, sequence);
         builder.push_bytes(&bytes);
         builder.finish()
+    }
+
+    /// What it writes, with what it last read.
+    fn update(&self, operation: &Operation) -> Update {
+        let is_put = operation.function == qlab_checker::Function::Put;
+        let value = is_put.then(|| Bytes::copy_from_slice(&operation.value.to_le_bytes()));
+        Update { context: self.contexts[operation.key as usize].clone(), value }
     }
 
     fn attempt(&mut self, clientele: &mut Clientele) -> Wish {
@@ -285,7 +328,7 @@ impl Client {
                 votes.forget_leader();
                 self.asks_everyone = true;
             }
-            None => self.turns_to = self.neighbour(),
+            None => self.look_elsewhere(clientele),
         }
         Some(self.attempt(clientele))
     }
@@ -317,6 +360,27 @@ impl Client {
     fn named_leader(&self) -> Option<NodeId> {
         let leader = self.votes.as_ref()?.leader()?;
         (usize::from(leader.0) < self.nodes).then_some(leader)
+    }
+
+    /// Nobody answered. Where a session belongs to the replica that opened it, every other attempt to write goes there; and an
+    /// opening that is asked of another replica is that of another session.
+    fn look_elsewhere(&mut self, clientele: &mut Clientele) {
+        let asked = self.asked.as_mut().expect("somebody asks");
+        let is_write = matches!(asked.request, Request::Write(_));
+        if clientele.service.sessions_stay && asked.operation.is_none() {
+            self.session = clientele.session(self.number);
+            asked.request = opening(self.session);
+        } else if clientele.service.sessions_stay && is_write && self.is_open {
+            let further = if asked.attempts % 2 == 1 { 0 } else { asked.attempts / 2 };
+            self.turns_to = self.after_home(further);
+            return;
+        }
+        self.turns_to = self.neighbour();
+    }
+
+    /// The replica so many places after the one that opened the session.
+    fn after_home(&self, further: u32) -> NodeId {
+        NodeId(((u64::from(self.home.0) + u64::from(further)) % self.nodes as u64) as u16)
     }
 
     /// Takes one answer of a frame.
@@ -361,6 +425,10 @@ impl Client {
         let asked = self.asked.take().expect("looked at it");
         let Some(operation) = asked.operation else {
             self.is_open = outcome.status == Outcome::OPENED;
+            self.home = self.turns_to;
+            if !self.is_open {
+                self.renew(clientele);
+            }
             return Wish::Think;
         };
         match outcome.status {
@@ -386,6 +454,7 @@ impl Client {
         let asked = self.asked.take().expect("looked at it");
         if let Some(operation) = asked.operation {
             let read = match (status, value.try_into()) {
+                _ if clientele.service.contexts => self.read_siblings(operation.key, value),
                 (kv::ABSENT, _) => ABSENT,
                 (kv::FOUND, Ok(bytes)) => u64::from_le_bytes(bytes),
                 _ => FOREIGN,
@@ -394,6 +463,16 @@ impl Client {
             clientele.history.push(Operation { value: read, ..operation }.during(asked.invoked.0, now.0));
         }
         Wish::Think
+    }
+
+    /// Keeps what stands for what was read; one of the values stands for all in the history, which nobody judges.
+    fn read_siblings(&mut self, key: u64, bytes: &[u8]) -> u64 {
+        let Ok(Reading { context, values }) = Reading::decode(Bytes::copy_from_slice(bytes)) else {
+            return FOREIGN;
+        };
+        self.contexts[key as usize] = context;
+        let number = |value: &Bytes| value[..].try_into().map_or(FOREIGN, u64::from_le_bytes);
+        values.iter().map(number).max().unwrap_or(ABSENT)
     }
 
     fn note_seen(&mut self, key: u64, value: u64) {
@@ -436,6 +515,12 @@ impl Client {
     }
 }
 
+fn opening(session: SessionId) -> Request {
+    let mut builder = BatchBuilder::new();
+    builder.begin(session, Sequence::ZERO, Sequence::ZERO);
+    Request::Write(builder.finish())
+}
+
 #[cfg(test)]
 mod tests {
     use qlab_kernel::Index;
@@ -452,7 +537,7 @@ mod tests {
     impl Scene {
         /// A client of four replicas, which believes two of them and has just asked to open its session.
         fn open() -> (Self, Wish) {
-            let mut clientele = Clientele::new(1, Model::Kv);
+            let mut clientele = Clientele::new(1, Service::of::<qlab_pbft::Pbft>());
             let mut client = Client::new(3, 4, 2, &mut clientele);
             let wish = client.open(Time(1), &mut clientele);
             (Self { client, clientele }, wish)

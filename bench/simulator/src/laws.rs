@@ -8,24 +8,34 @@
 //! | R1 … R16 | Raft | [`raft`] |
 //! | R13, R14, M8 fresh reads | Raft, Multi-Paxos | `fresh_reads` |
 //! | P1 … P8 | Paxos | [`paxos`] |
+//! | A1 … A6 | ABD | [`abd`] |
+//! | V1 … V7 | Dynamo | [`dynamo`] |
 //! | P1 … P8, M1 … M8 | Multi-Paxos | [`multi_paxos`] |
 //! | B1 … B14 | PBFT | [`pbft`] |
+//! | L1 … L7 | the lock service, whatever carries it | [`locks`] |
+//! | C2, C6, S1 | gossip, its members and objects | [`gossip`] |
+//! | T1, T2 | clocks that follow others | [`clock`] |
 //!
 //! G2 (no phantom) and G4 (durability) are part of G1: a value that nobody wrote has no writer in any order, and after healing
 //! every key is read once more. G6 (state and applied index are one) is refused by the state machine when an image is restored.
 //! G7 (senders are who they are) belongs to the transport. G8 (determinism) is a property of worlds: the same seed, the same digest.
 
+pub mod abd;
+pub mod clock;
 pub mod common;
+pub mod dynamo;
 mod fresh_reads;
 pub mod g1_linearizability;
 pub mod g3_exactly_once;
 pub mod g5_chain_hash;
+pub mod gossip;
+pub mod locks;
 pub mod multi_paxos;
 pub mod paxos;
 pub mod pbft;
 pub mod raft;
 
-use qlab_kernel::{Lsn, NodeId, Protocol, SessionId, Time};
+use qlab_kernel::{Lsn, NodeId, Protocol, Request, SessionId, Time};
 
 use crate::desk::ClientNumber;
 use crate::process::Harvest;
@@ -88,6 +98,12 @@ pub trait Laws<P: Protocol> {
         Ok(())
     }
 
+    /// What is still not right in a healed world, among the replicas that run, each with what its clock shows; `None` if
+    /// nothing is.
+    fn missing(&mut self, _replicas: &[(NodeId, Time, &P)]) -> Result<Option<String>, Violation> {
+        Ok(None)
+    }
+
     /// A client asks a query for the first time.
     fn queried(&mut self, _session: SessionId, _sequence: u64) {}
 
@@ -96,6 +112,14 @@ pub trait Laws<P: Protocol> {
 
     /// A client believes this frame, where it does not believe each replica alone.
     fn believed(&mut self, _client: ClientNumber, _frame: &[u8]) -> Verdict {
+        Ok(())
+    }
+
+    /// A client asks this, for the first time or again.
+    fn asked(&mut self, _request: &Request) {}
+
+    /// Everything has come right, and these replicas run, each with what its clock shows.
+    fn concluded(&mut self, _replicas: &[(NodeId, Time, &P)]) -> Verdict {
         Ok(())
     }
 }

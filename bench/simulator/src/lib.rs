@@ -17,9 +17,11 @@
 //! | [`mod@campaign`] | many seeds in parallel; failing ones are cut down |
 //! | [`marks`] | whether a campaign went where it was to go |
 //! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
+//! | [`epidemic`] | gossip among thousands: rounds until everybody knows, and false alarms |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
 //! | `hostile` | clients that do not play by the rules |
+//! | `lockers` | clients of the lock service, where that is what is replicated |
 //! | `agenda`, `network`, `clock`, `process`, `desk`, `clients` | the parts of a world |
 //! | `shrink`, `story`, `panics` | the smallest failing world, told to people |
 //!
@@ -35,9 +37,11 @@ pub mod campaign;
 mod clients;
 mod clock;
 mod desk;
+pub mod epidemic;
 pub mod faults;
 mod hostile;
 pub mod laws;
+mod lockers;
 pub mod marks;
 mod nemesis;
 mod network;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use qlab_kernel::Event;
 
+use crate::lockers::News;
 use crate::process::Done;
 
 /// How often each remarkable thing happened.
@@ -39,6 +40,17 @@ impl Marks {
                 Done::Captured { .. } => {}
                 Done::Restored { .. } => self.add("restored an image", 1),
             }
+        }
+    }
+
+    pub(crate) fn news(&mut self, news: News) {
+        match news {
+            News::Granted(..) => self.add("locks granted", 1),
+            News::Written(..) => self.add("registers written", 1),
+            News::Fenced => self.add("stale holders fenced off", 1),
+            News::Aborted => self.add("victims of deadlocks", 1),
+            News::Gone => self.add("owners outlived their lease", 1),
+            News::Nothing | News::Stolen(..) => {}
         }
     }
 

@@ -96,11 +96,11 @@ impl<S: Subject> World<'_, S> {
                 // Counted when a message is dropped, too; here once for the cut itself.
                 any
             }
-            Fault::ClockJump if !S::trusts_clocks(&self.config) => {
+            Fault::ClockJump if !self.trusts_clocks() => {
                 self.processes[target].clock.jump(self.now, strike.lasts);
                 true
             }
-            Fault::ClockStrobe => {
+            Fault::ClockStrobe if !S::STEADY_CLOCKS => {
                 let healing = Time(1) + self.schedule.fire;
                 self.strobe(target, until.min(healing), true);
                 true
@@ -115,7 +115,7 @@ impl<S: Subject> World<'_, S> {
 
     /// A clock runs fast for a moment, then slow, and so on; in the end as it should.
     pub(crate) fn strobe(&mut self, process: usize, until: Time, is_fast: bool) {
-        let half_ppm = i64::from(S::clock_drift_ppm(&self.config) / 2);
+        let half_ppm = i64::from(self.clock_drift_ppm() / 2);
         let drift_ppm = match (self.now < until, is_fast) {
             (false, _) => 0,
             (true, true) => half_ppm,

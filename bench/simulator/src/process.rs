@@ -11,12 +11,14 @@ use qlab_kernel::{
     Commit, Effects, Event, Index, Input, Lsn, NodeId, Outgoing, Protocol, Refused, Reply, Request, Seat,
     SessionId, Ticket, Time, Wire,
 };
-use qlab_machines::{Command, Kv, Machine as _, Service, answers, kv};
+use qlab_machines::{Application, Command, Locks, Machine as _, MachineKind, answers, kv};
 
 use crate::desk::{ClientNumber, Desk};
 
 /// Small, so that segments are begun, recycled and removed within seconds; large enough for an image of a simulated state.
 pub(crate) const SEGMENT_BYTES: u64 = 128 << 10;
+/// The ticket of what a replica asks for on its own account: nobody is told of a refusal.
+const OWN_TICKET: Ticket = Ticket(u64::MAX);
 /// Whose journals these are.
 const CLUSTER: u64 = 0x51;
 
@@ -26,7 +28,8 @@ pub(crate) struct Running<P: Protocol> {
     pub(crate) core: P,
     effects: Effects<P>,
     journal: Journal<FaultDisk>,
-    service: Service<Kv>,
+    application: Application,
+    me: NodeId,
     desk: Desk,
     gated: VecDeque<Outgoing<P::Message>>,
     gated_replies: Vec<Reply>,
@@ -118,6 +121,7 @@ impl<P: Protocol> Running<P> {
     pub(crate) fn start(
         seat: Seat,
         config: &P::Config,
+        machine: MachineKind,
         disk: FaultDisk,
         now: Time,
         harvest: &mut Harvest<P>,
@@ -133,7 +137,8 @@ impl<P: Protocol> Running<P> {
             core,
             effects,
             journal,
-            service: Service::default(),
+            application: Application::new(machine),
+            me: seat.me,
             desk: Desk::new(P::EVERY_REPLICA_ANSWERS),
             gated: VecDeque::new(),
             gated_replies: Vec::new(),
@@ -141,7 +146,7 @@ impl<P: Protocol> Running<P> {
             uncommitted: false,
             next: Vec::new(),
         };
-        running.carry_out(harvest)?;
+        running.carry_out(now, harvest)?;
         Ok(running)
     }
 
@@ -158,6 +163,7 @@ impl<P: Protocol> Running<P> {
         for input in inputs {
             self.take_in(now, input);
         }
+        self.propose(now);
         if self.core.deadline().is_some_and(|deadline| deadline <= now) {
             self.core.step(now, Input::Timeout, &mut self.effects);
         }
@@ -202,14 +208,25 @@ impl<P: Protocol> Running<P> {
 
     /// How far it has applied, and the hash up to there.
     pub(crate) const fn chain(&self) -> qlab_kernel::Chain {
-        self.service.chain()
+        self.application.chain()
+    }
+
+    /// When it has something to do if nothing else happens.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let own = self.application.deadline().filter(|_| self.leads());
+        self.core.deadline().into_iter().chain(own).min()
+    }
+
+    /// The lock service, if that is its machine.
+    pub(crate) const fn locks(&self) -> Option<&Locks> {
+        self.application.locks()
     }
 
     /// What the state machine holds under a key.
     pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut query = Vec::new();
         Command::Get { key }.encode(&mut query);
-        let value = self.service.machine().query(&query);
+        let value = self.application.kv()?.query(&query);
         (value.status == kv::FOUND).then(|| value.bytes.into_owned())
     }
 
@@ -234,7 +251,22 @@ impl<P: Protocol> Running<P> {
         self.core.flush(now, &mut self.effects);
         self.core.check();
         tamper(&mut self.effects);
-        self.carry_out(harvest)
+        self.carry_out(now, harvest)
+    }
+
+    fn leads(&self) -> bool {
+        self.core.leader() == Some(self.me)
+    }
+
+    /// Asks for what the machine needs of whoever leads.
+    fn propose(&mut self, now: Time) {
+        if self.leads()
+            && let Some(batch) = self.application.propose(now)
+        {
+            let request = Request::Write(batch);
+            let input = Input::Request { ticket: OWN_TICKET, request, proof: Bytes::new() };
+            self.core.step(now, input, &mut self.effects);
+        }
     }
 
     fn take_in(&mut self, now: Time, input: Input<P::Message>) {
@@ -261,7 +293,7 @@ impl<P: Protocol> Running<P> {
         answers::pack(released.into_iter(), &mut self.desk);
     }
 
-    fn carry_out(&mut self, harvest: &mut Harvest<P>) -> Result<(), JournalError> {
+    fn carry_out(&mut self, now: Time, harvest: &mut Harvest<P>) -> Result<(), JournalError> {
         self.write(harvest)?;
         for outgoing in self.effects.take_sends() {
             if outgoing.after <= self.told {
@@ -271,12 +303,17 @@ impl<P: Protocol> Running<P> {
             }
         }
         for commit in self.effects.take_commits() {
-            let done = execute(&mut self.service, &mut self.desk, &mut self.next, commit);
+            let done = execute(&mut self.application, &mut self.desk, now, &mut self.next, commit);
             harvest.done.push(done);
         }
+        self.application.conclude(now, &mut self.desk);
         self.gated_replies.extend(self.effects.take_replies());
         self.answer();
-        for Refused { ticket: Ticket(client), batch, refusal } in self.effects.take_refusals() {
+        for Refused { ticket, batch, refusal } in self.effects.take_refusals() {
+            if ticket == OWN_TICKET {
+                continue;
+            }
+            let Ticket(client) = ticket;
             self.desk.refuse(client, &batch, refusal);
             harvest.refused += 1;
         }
@@ -332,26 +369,32 @@ pub(crate) fn opens(node: NodeId, image: &MemoryDisk) -> bool {
     Journal::open(image.clone(), options(node)).is_ok()
 }
 
-fn execute<M>(service: &mut Service<Kv>, desk: &mut Desk, next: &mut Vec<Input<M>>, commit: Commit) -> Done {
+fn execute<M>(
+    application: &mut Application,
+    desk: &mut Desk,
+    now: Time,
+    next: &mut Vec<Input<M>>,
+    commit: Commit,
+) -> Done {
     match commit {
         Commit::Apply { index, batch } => {
-            service.apply(index, &batch, desk);
-            Done::Applied { index, hash: service.chain().hash }
+            application.apply(index, &batch, desk);
+            Done::Applied { index, hash: application.chain().hash }
         }
         Commit::Query { batch, .. } => {
-            service.query(&batch, desk);
+            application.query(&batch, now, desk);
             let queries = batch.bursts().map(|burst| (burst.session, burst.first.0)).collect();
-            Done::Queried { index: service.chain().index, queries }
+            Done::Queried { index: application.chain().index, queries }
         }
         Commit::Capture => {
-            let (index, image) = (service.chain().index, service.capture());
+            let (index, image) = (application.chain().index, application.capture());
             let hash = blake3::hash(&image).into();
             next.push(Input::Captured { index, image });
             Done::Captured { index, hash }
         }
         Commit::Restore { index, image } => {
-            service.restore(index, image).expect("an image that a replica keeps is whole");
-            Done::Restored { index, hash: service.chain().hash }
+            application.restore(index, image).expect("an image that a replica keeps is whole");
+            Done::Restored { index, hash: application.chain().hash }
         }
     }
 }

@@ -1,26 +1,35 @@
 //! What can be simulated: a protocol, how seeds configure it, and the laws of its own.
 
+mod clock;
+mod gossip;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_checker::Model;
-use qlab_kernel::{NodeId, Protocol, Request};
+use qlab_kernel::{NodeId, Protocol, Request, Time};
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_pbft::{Authentication, Keyring, Pbft};
+use qlab_quorum::{Abd, Dynamo, Quorums, abd, dynamo};
 use qlab_raft::{Config, LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::byzantine::{Byzantine, pbft};
+use crate::laws::abd::AbdLaws;
+use crate::laws::dynamo::DynamoLaws;
 use crate::laws::multi_paxos::MultiPaxosLaws;
 use crate::laws::paxos::PaxosLaws;
 use crate::laws::pbft::PbftLaws;
 use crate::laws::raft::RaftLaws;
 use crate::laws::{Laws, NoLaws};
 use crate::schedule::Schedule;
+
+/// What a clock that is true shows when a world begins.
+pub const TRUE_TIME_STARTS: Time = Time(1 << 40);
 
 /// A protocol that can be simulated.
 pub trait Subject: Protocol {
@@ -32,6 +41,24 @@ pub trait Subject: Protocol {
 
     /// What clients find behind each key.
     const MODEL: Model = Model::Kv;
+
+    /// Whether it can compare before it writes.
+    const COMPARES: bool = true;
+
+    /// Whether a session belongs to the replica that opened it, and is not known anywhere else.
+    const SESSIONS_STAY: bool = false;
+
+    /// Whether what clients see is linearizable. If not, the laws of its own say what it is instead.
+    const LINEARIZABLE: bool = true;
+
+    /// Whether clients say with each write what they had read, as [`qlab_quorum::dynamo::envelope`] has it.
+    const CONTEXTS: bool = false;
+
+    /// Whether replicas do something by themselves, as [`act`](Self::act) says, rather than at the wish of clients.
+    const ACTS: bool = false;
+
+    /// Whether every clock runs at one rate for ever, whichever that is.
+    const STEADY_CLOCKS: bool = false;
 
     /// A configuration: small windows and images, so that every path is taken often.
     fn config(chance: &mut Pcg32) -> Self::Config;
@@ -51,6 +78,15 @@ pub trait Subject: Protocol {
     /// How many replicas a world of `drawn` has.
     fn nodes(drawn: usize) -> usize {
         drawn
+    }
+
+    /// A replica does something that no client asked for.
+    fn act(_core: &mut Self, _now: Time, _chance: &mut Pcg32) {}
+
+    /// Whether this replica's clock shows the time that the others are to find out: [`TRUE_TIME_STARTS`] when the world begins,
+    /// and never wrong.
+    fn has_true_time(_node: NodeId, _config: &Self::Config) -> bool {
+        false
     }
 
     /// Changes a world that was drawn for any system.
@@ -274,6 +310,89 @@ impl Subject for Pbft {
 
     fn proof(config: &qlab_pbft::Config, client: u16, request: &Request) -> Bytes {
         config.keys.prover(client, config.authentication).prove(request)
+    }
+}
+
+impl Subject for Abd {
+    type Laws = AbdLaws;
+
+    const COMPARES: bool = false;
+
+    const SESSIONS_STAY: bool = true;
+
+    fn config(chance: &mut Pcg32) -> abd::Config {
+        let mut pick = |choices: &[u64]| choices[chance.random_range(0..choices.len())];
+        abd::Config {
+            retry_interval: Duration::from_millis(pick(&[20, 50, 100])),
+            commands_max: pick(&[1, 4, 1 << 15]) as usize,
+            rewrite_log_bytes: pick(&[300, 3_000, 1 << 20]) as usize,
+            ..abd::Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, config: &abd::Config) -> AbdLaws {
+        AbdLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(_: &abd::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &abd::Config) -> bool {
+        false
+    }
+
+    fn patience(_: &abd::Config) -> Duration {
+        // A hundred questions.
+        Duration::from_secs(10)
+    }
+}
+
+impl Subject for Dynamo {
+    type Laws = DynamoLaws;
+
+    const SESSIONS_STAY: bool = true;
+
+    const LINEARIZABLE: bool = false;
+
+    const CONTEXTS: bool = true;
+
+    fn config(chance: &mut Pcg32) -> dynamo::Config {
+        let mut pick = |choices: &[u64]| choices[chance.random_range(0..choices.len())];
+        dynamo::Config {
+            copies: [None, Some(3), Some(3)][pick(&[0, 1, 2]) as usize],
+            quorums: Quorums { read: pick(&[1, 2]) as usize, write: pick(&[1, 2]) as usize },
+            sloppy: pick(&[0, 1]) == 1,
+            read_repair: pick(&[0, 1]) == 1,
+            retry_interval: Duration::from_millis(pick(&[20, 50, 100])),
+            anti_entropy_interval: Duration::from_millis(pick(&[20, 100, 500])),
+            tombstone_grace: Duration::from_millis(pick(&[50, 300, 600_000])),
+            commands_max: pick(&[1, 4, 1 << 15]) as usize,
+            rewrite_log_bytes: pick(&[300, 3_000, 1 << 20]) as usize,
+            ..dynamo::Config::default()
+        }
+    }
+
+    fn laws(nodes: usize, config: &dynamo::Config) -> DynamoLaws {
+        DynamoLaws::new(nodes, config)
+    }
+
+    fn clock_drift_ppm(_: &dynamo::Config) -> u32 {
+        600_000
+    }
+
+    fn trusts_clocks(_: &dynamo::Config) -> bool {
+        false
+    }
+
+    fn patience(config: &dynamo::Config) -> Duration {
+        // Every two homes compare every range a few times.
+        Duration::from_secs(10) + config.anti_entropy_interval * 60
+    }
+
+    /// As many as leave R and W of three homes.
+    fn faulty_max(nodes: usize) -> usize {
+        usize::from(nodes > 2)
     }
 }
 

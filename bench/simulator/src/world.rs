@@ -6,6 +6,7 @@
 
 mod healing;
 mod hosting;
+mod locking;
 mod traffic;
 
 use std::time::Duration;
@@ -14,24 +15,28 @@ use bytes::Bytes;
 use qlab_checker::Model;
 use qlab_journal::FaultDisk;
 use qlab_kernel::{Input, NodeId, Protocol, Request, Time};
+use qlab_machines::MachineKind;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use crate::agenda::Agenda;
 use crate::byzantine::Byzantine;
-use crate::clients::{Client, Clientele};
+use crate::clients::{Client, Clientele, Service};
 use crate::clock::Clock;
 use crate::desk::ClientNumber;
 use crate::faults::{Fault, Tally};
 use crate::hostile::Hostile;
 use crate::laws::common::Common;
-use crate::laws::{Violation, broken, g1_linearizability};
+use crate::laws::locks::LockLaws;
+use crate::laws::{Laws as _, Violation, broken, g1_linearizability};
+use crate::lockers::Locker;
 use crate::marks::Marks;
 use crate::network::{Network, below, some_of};
 use crate::process::{Harvest, Running};
 use crate::schedule::Schedule;
 use crate::story::Story;
-use crate::subject::Subject;
+use crate::subject::{Subject, TRUE_TIME_STARTS};
+use healing::standing;
 use traffic::Vigil;
 
 /// How long hostile clients wait before they begin.
@@ -44,6 +49,8 @@ pub type Lies<S> = fn(NodeId, usize, &<S as Protocol>::Config, &mut Pcg32) -> Op
 
 /// What is different from an honest world of honest replicas: for wrappers that lie and for worlds that must fail.
 pub struct Setup<S: Subject> {
+    /// What is replicated, by a system that has a log.
+    pub machine: MachineKind,
     /// Another configuration than the seed's.
     pub config: Option<S::Config>,
     /// So many replicas run twice, under the same identity, each on a disk of its own.
@@ -67,6 +74,7 @@ pub struct Setup<S: Subject> {
 impl<S: Subject> Default for Setup<S> {
     fn default() -> Self {
         Self {
+            machine: MachineKind::Kv,
             config: None,
             twins: 0,
             rejoins_empty: false,
@@ -117,6 +125,8 @@ pub(crate) struct World<'a, S: Subject> {
     remembered: Vec<(NodeId, NodeId, S::Message)>,
     through_codec: bool,
     clients: Vec<Client>,
+    /// In their place where locks are replicated.
+    lockers: Vec<Locker>,
     /// How long each client waits for its newest attempt.
     vigils: Vec<Vigil>,
     clientele: Clientele,
@@ -124,6 +134,7 @@ pub(crate) struct World<'a, S: Subject> {
     asking: bool,
     common: Common,
     laws: S::Laws,
+    lock_laws: LockLaws,
     harvest: Harvest<S>,
     /// What a client believes of a frame.
     believed: Vec<Bytes>,
@@ -165,6 +176,7 @@ pub(crate) enum Happening<M> {
     Sync { process: usize, starts: u64 },
     Start { process: usize },
     Ask { client: ClientNumber },
+    Act { process: usize },
     Shoot { hostile: usize },
     Patience { client: ClientNumber },
     Strike { number: usize },
@@ -185,8 +197,9 @@ impl<'a, S: Subject> World<'a, S> {
         let drawn = S::config(&mut chance);
         let config = setup.config.clone().unwrap_or(drawn);
         let nodes = schedule.nodes;
-        let mut clientele = Clientele::new(schedule.keys, S::MODEL);
-        let clients = (0..schedule.clients as u64)
+        let mut clientele = Clientele::new(schedule.keys, Service::of::<S>());
+        let askers = if setup.machine == MachineKind::Kv { schedule.clients as u64 } else { 0 };
+        let clients = (0..askers)
             .map(|number| Client::new(number, nodes, S::matching(nodes), &mut clientele))
             .collect();
         let mut world = Self {
@@ -202,10 +215,12 @@ impl<'a, S: Subject> World<'a, S> {
             through_codec: chance.random_bool(0.1),
             vigils: vec![Vigil::default(); schedule.clients],
             clients,
+            lockers: Vec::new(),
             clientele,
             hostiles: Vec::new(),
             asking: true,
             common: Common::new(S::MODEL == Model::Kv),
+            lock_laws: LockLaws::default(),
             harvest: Harvest::default(),
             believed: Vec::new(),
             outcome: Outcome::default(),
@@ -218,6 +233,7 @@ impl<'a, S: Subject> World<'a, S> {
             world.add_process(NodeId(node as u16), liars.contains(&node));
         }
         world.draw_hostiles();
+        world.draw_lockers();
         world
     }
 
@@ -245,9 +261,12 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     fn add_process(&mut self, node: NodeId, is_liar: bool) {
+        let has_true_time = S::has_true_time(node, &self.config);
         let mut clock = Clock::starting_at(Time(self.chance.random_range(1 << 39..1 << 40)));
-        if self.schedule.faults.contains(Fault::ClockDrift) {
-            let half_ppm = i64::from(S::clock_drift_ppm(&self.config) / 2 * self.setup.drift_factor);
+        if has_true_time {
+            clock = Clock::starting_at(TRUE_TIME_STARTS);
+        } else if self.schedule.faults.contains(Fault::ClockDrift) {
+            let half_ppm = i64::from(self.clock_drift_ppm() / 2 * self.setup.drift_factor);
             clock.set_drift(self.now, self.chance.random_range(-half_ppm..=half_ppm));
             self.outcome.tally.count(Fault::ClockDrift);
         }
@@ -280,9 +299,12 @@ impl<'a, S: Subject> World<'a, S> {
         for process in 0..self.processes.len() {
             self.start(process)?;
         }
-        for client in 0..self.clients.len() as u64 {
+        for client in 0..(self.clients.len() + self.lockers.len()) as u64 {
             let after = below(&mut self.chance, Duration::from_millis(20));
             self.schedule_in(after, Happening::Ask { client });
+        }
+        for process in (0..self.processes.len()).filter(|_| S::ACTS) {
+            self.act_later(process);
         }
         for hostile in 0..self.hostiles.len() {
             self.schedule_in(HOSTILITY, Happening::Shoot { hostile });
@@ -298,12 +320,13 @@ impl<'a, S: Subject> World<'a, S> {
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }
-        g1_linearizability::judge(&self.clientele.history, S::MODEL)
+        self.laws.concluded(&standing(&self.processes, self.now))?;
+        if S::LINEARIZABLE { g1_linearizability::judge(&self.clientele.history, S::MODEL) } else { Ok(()) }
     }
 
     fn finish(mut self, verdict: Result<(), Violation>) -> Outcome {
         self.outcome.simulated = Duration::from_nanos(self.now.0);
-        self.outcome.operations = self.clientele.history.operations().len() as u64;
+        self.outcome.operations = self.clientele.history.operations().len() as u64 + self.lock_laws.answers();
         self.outcome.marks.add("requests asked again", self.clientele.retries);
         self.outcome.marks.add("sessions expired", self.clientele.expired);
         if let Err(violation) = &verdict {
@@ -346,6 +369,7 @@ impl<'a, S: Subject> World<'a, S> {
             Happening::Sync { process, starts } => return self.sync(process, starts),
             Happening::Start { process } => return self.start(process),
             Happening::Ask { client } => self.ask(client),
+            Happening::Act { process } => self.act(process),
             Happening::Shoot { hostile } => self.shoot(hostile),
             Happening::Patience { client } => self.patience(client),
             Happening::Strike { number } => return self.strike(number),

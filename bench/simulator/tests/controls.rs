@@ -4,10 +4,16 @@
 
 use std::time::Duration;
 
+use qlab_clocks::sync::{self, Clock};
+use qlab_gossip::Gossip;
+use qlab_kernel::{NodeId, NodeSet};
 use qlab_pbft::Pbft;
+use qlab_quorum::Dynamo;
+use qlab_quorum::dynamo::{self, Conflicts};
 use qlab_raft::{Config, Raft, Reads};
-use qlab_simulator::byzantine::Hasty;
+use qlab_simulator::byzantine::clock::FalseTime;
 use qlab_simulator::byzantine::pbft::{Equivocating, Forger};
+use qlab_simulator::byzantine::{Byzantine, Hasty};
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Schedule, Setup, Subject, attempt};
 use rayon::prelude::*;
@@ -166,6 +172,70 @@ fn three_replicas_survive_no_liar_and_four_survive_one() {
         faults: "loss",
         seeds: 20,
         laws: DISAGREEMENT,
+    };
+    control.holds();
+}
+
+/// Clocks of different replicas show times that are minutes apart: what was written after it had been read is older by the clock, and
+/// goes.
+#[test]
+fn where_the_last_writer_wins_by_clocks_that_disagree_updates_are_lost() {
+    let control = Control::<Dynamo> {
+        nodes: [3, 3],
+        wrong: || last_writer_wins(Conflicts::LastWriterWins),
+        right: || last_writer_wins(Conflicts::Siblings),
+        faults: "clock-drift,clock-jump",
+        seeds: 10,
+        laws: &["V2"],
+    };
+    control.holds();
+}
+
+fn last_writer_wins(conflicts: Conflicts) -> Setup<Dynamo> {
+    Setup { config: Some(dynamo::Config { conflicts, ..dynamo::Config::default() }), ..Setup::default() }
+}
+
+/// One is the scale, whatever it says; of five, two that lie the same are outvoted.
+#[test]
+fn one_trusted_source_that_lies_is_believed() {
+    let control = Control::<Clock> {
+        nodes: [7, 7],
+        wrong: || Setup { byzantine: first_lies, ..trusting(1) },
+        right: || Setup { byzantine: first_two_lie, ..trusting(5) },
+        faults: "loss,duplicate",
+        seeds: 10,
+        laws: &["T1"],
+    };
+    control.holds();
+}
+
+fn trusting(references: usize) -> Setup<Clock> {
+    let config = sync::Config {
+        references: NodeSet::first(references),
+        poll_interval: Duration::from_millis(50),
+        ..sync::Config::default()
+    };
+    Setup { config: Some(config), liars: Some(0), ..Setup::default() }
+}
+
+fn first_lies(node: NodeId) -> Option<Box<dyn Byzantine<Clock>>> {
+    (node.0 < 1).then(|| Box::new(FalseTime::Shifted(5_000_000)) as Box<_>)
+}
+
+fn first_two_lie(node: NodeId) -> Option<Box<dyn Byzantine<Clock>>> {
+    (node.0 < 2).then(|| Box::new(FalseTime::Shifted(5_000_000)) as Box<_>)
+}
+
+/// A life is what dots and versions are numbered in: one that is lived twice numbers different things alike.
+#[test]
+fn a_node_that_forgot_its_lives_numbers_two_things_alike() {
+    let control = Control::<Gossip> {
+        nodes: [5, 5],
+        wrong: || Setup { rejoins_empty: true, ..Setup::default() },
+        right: Setup::default,
+        faults: "wipe,partition",
+        seeds: 40,
+        laws: &["C2", "C6", "L", "S1"],
     };
     control.holds();
 }

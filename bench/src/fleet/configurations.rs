@@ -29,6 +29,7 @@ pub(super) fn configurations(
         node,
         system: spec.system.clone(),
         options: spec.options.clone(),
+        machine: spec.machine.name().to_owned(),
         identity: path,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         replicas: fingerprints.clone(),

@@ -334,8 +334,8 @@ mod tests {
         assert_eq!(
             error("replcas = 3"),
             "plans/x.toml:5: unknown key \"replcas\"; valid keys: name, system, replicas, durability, value_bytes, \
-             read_fraction, keys, key_distribution, load, percent_of, connections, faults, unreplicated, raft, \
-             multi-paxos, paxos, pbft, etcd"
+             read_fraction, keys, key_distribution, load, percent_of, connections, faults, machine, lease_ms, \
+             holder_dies_every, unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo, etcd"
         );
         let top = Draft::parse("p.toml", "name = \"x\"\nround = 3\n").unwrap_err().to_string();
         assert!(
@@ -349,7 +349,7 @@ mod tests {
         for (cell, reason) in [
             (
                 "system = \"rafft\"",
-                "system: there is no system \"rafft\"; there are unreplicated, raft, multi-paxos, paxos, pbft, etcd",
+                "system: there is no system \"rafft\"; there are unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo, etcd",
             ),
             ("replicas = 0", "replicas: 0 is not a whole number of 1 to 63"),
             ("replicas = 64", "replicas: 64 is not a whole number of 1 to 63"),

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use qlab_checker::Model;
 use qlab_report::Durability;
 
-use super::{Load, Rate, Scalar, Schedule};
+use qlab_machines::MachineKind;
+
+use super::{Load, Machine, Rate, Scalar, Schedule};
 
 /// Replicas of one system.
 const REPLICAS_MAX: i64 = 63;
@@ -47,6 +49,8 @@ pub struct Point {
     pub percent_of: Option<String>,
     /// Client connections.
     pub connections: u32,
+    /// What is replicated.
+    pub machine: Machine,
     /// What goes wrong while it is measured.
     pub faults: Schedule,
     /// The protocol's own switches, such as `raft.reads`, for its own crate to check.
@@ -66,14 +70,26 @@ pub enum System {
     Paxos,
     /// PBFT, f of whose 3f + 1 replicas may do whatever they like.
     Pbft,
+    /// ABD: linearizable registers without a leader.
+    Abd,
+    /// Dynamo: copies that agree later.
+    Dynamo,
     /// The program `etcd`, if it is installed.
     Etcd,
 }
 
 impl System {
     /// All systems.
-    pub const ALL: [Self; 6] =
-        [Self::Unreplicated, Self::Raft, Self::MultiPaxos, Self::Paxos, Self::Pbft, Self::Etcd];
+    pub const ALL: [Self; 8] = [
+        Self::Unreplicated,
+        Self::Raft,
+        Self::MultiPaxos,
+        Self::Paxos,
+        Self::Pbft,
+        Self::Abd,
+        Self::Dynamo,
+        Self::Etcd,
+    ];
 
     /// The name on the command line, in plans and in tables.
     pub fn name(self) -> &'static str {
@@ -83,6 +99,8 @@ impl System {
             Self::MultiPaxos => "multi-paxos",
             Self::Paxos => "paxos",
             Self::Pbft => "pbft",
+            Self::Abd => "abd",
+            Self::Dynamo => "dynamo",
             Self::Etcd => "etcd",
         }
     }
@@ -92,11 +110,16 @@ impl System {
         if self == Self::Paxos { Model::WriteOnce } else { Model::Kv }
     }
 
+    /// Whether clients say with each write what they have read, and find several values; then what they see is not linearizable.
+    pub fn has_contexts(self) -> bool {
+        self == Self::Dynamo
+    }
+
     /// Its replicas if nobody says how many: as few as survive the failure of one.
     const fn default_replicas(self) -> u32 {
         match self {
             Self::Unreplicated => 1,
-            Self::Raft | Self::MultiPaxos | Self::Paxos | Self::Etcd => 3,
+            Self::Raft | Self::MultiPaxos | Self::Paxos | Self::Abd | Self::Dynamo | Self::Etcd => 3,
             Self::Pbft => 4,
         }
     }
@@ -164,7 +187,7 @@ impl fmt::Display for KeyDistribution {
 
 impl Point {
     /// The keys of a cell besides its name and the tables of switches.
-    pub(super) const KEYS: [&'static str; 11] = [
+    pub(super) const KEYS: [&'static str; 14] = [
         "system",
         "replicas",
         "durability",
@@ -176,6 +199,9 @@ impl Point {
         "percent_of",
         "connections",
         "faults",
+        Machine::KEYS[0],
+        Machine::KEYS[1],
+        Machine::KEYS[2],
     ];
 
     /// The point that a cell without any key would be.
@@ -192,6 +218,7 @@ impl Point {
             load: Load::Closed { outstanding: 64 },
             percent_of: None,
             connections: 4,
+            machine: Machine::default(),
             faults: Schedule::default(),
             switches: BTreeMap::new(),
         }
@@ -211,6 +238,7 @@ impl Point {
             "percent_of" => self.percent_of = Some(value.word()?),
             "connections" => self.connections = value.whole((1, CONNECTIONS_MAX))?,
             "faults" => self.faults = value.word()?,
+            key if Machine::KEYS.contains(&key) => self.machine.set(key, value)?,
             switch => _ = self.switches.insert(switch.to_owned(), switch_value(value)?),
         }
         Ok(())
@@ -225,7 +253,19 @@ impl Point {
 
     /// Whether every key is written once before the load: not where that would leave nothing to be done.
     pub fn preloads(&self) -> bool {
-        self.system != System::Paxos && self.key_distribution != KeyDistribution::Fresh
+        self.machine.kind == MachineKind::Kv
+            && self.system != System::Paxos
+            && self.key_distribution != KeyDistribution::Fresh
+    }
+
+    /// Whether every key is read once after the load.
+    pub fn verifies(&self) -> bool {
+        self.machine.kind == MachineKind::Kv
+    }
+
+    /// Everything that tells this point from others of its system: the protocol's switches and the machine's.
+    pub fn all_switches(&self) -> BTreeMap<String, String> {
+        self.switches.clone().into_iter().chain(self.machine.switches()).collect()
     }
 
     /// What holds of a point once all its parameters are set.
@@ -245,6 +285,7 @@ impl Point {
             ));
         }
         self.check_faults()?;
+        self.machine.check(self)?;
         let outstanding_max = SESSION_OUTSTANDING_MAX * self.connections;
         if let Load::Closed { outstanding } = self.load
             && outstanding > outstanding_max

@@ -65,7 +65,7 @@ impl Driver {
     }
 
     fn admit(&mut self, number: usize, arrival: Arrival, intended_ns: u64, value: u64) {
-        let op = Op {
+        let mut op = Op {
             intended_ns,
             started_ns: 0,
             sent_ns: 0,
@@ -76,7 +76,11 @@ impl Driver {
             process: self.book.processes.take(),
             class: arrival.class,
             kind: if arrival.class == Class::Write { Kind::Put } else { Kind::Get },
+            queued: false,
         };
+        if let Some(tenants) = &self.tenants {
+            op = Op { class: Class::Lock, kind: tenants.next_kind(&op, self.woken_ns), ..op };
+        }
         self.outstanding += 1;
         if arrival.class.writes() {
             self.touched = self.touched.max(arrival.key + 1);
@@ -86,7 +90,8 @@ impl Driver {
 
     pub(super) fn enqueue(&mut self, number: usize, op: Op) {
         let session = &mut self.sessions[number];
-        let lane = if op.kind == Kind::Get { &mut session.reads } else { &mut session.writes };
+        let queries = matches!(op.kind, Kind::Get | Kind::Await);
+        let lane = if queries { &mut session.reads } else { &mut session.writes };
         lane.push(op);
         self.mark(number);
     }

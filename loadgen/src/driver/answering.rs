@@ -85,6 +85,9 @@ impl Driver {
             _ => {}
         }
         let Some(op) = self.take(number, answer, sequence) else { return };
+        if op.class == Class::Lock {
+            return self.lock_answered(number, op, (outcome.status, outcome.number), now_ns);
+        }
         let end = match (op.kind, outcome.status) {
             (Kind::Put, kv::STORED) | (Kind::CompareAndSet, kv::SWAPPED) => End::Ok,
             // Another value was there: the register is written once, or not what was expected.
@@ -97,7 +100,7 @@ impl Driver {
     }
 
     /// The answer is none to what was asked: it says nothing about what happened.
-    fn misanswered(&mut self, number: usize, op: &Op, now_ns: u64) {
+    pub(super) fn misanswered(&mut self, number: usize, op: &Op, now_ns: u64) {
         self.book.unknown(op, now_ns);
         self.ended(number);
     }
@@ -112,7 +115,12 @@ impl Driver {
         now_ns: u64,
     ) {
         let Some(op) = self.take(number, answer, sequence) else { return };
+        if op.class == Class::Lock {
+            let token = value.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            return self.lock_answered(number, op, (status, token), now_ns);
+        }
         let read = match (op.kind, status) {
+            (Kind::Get, kv::FOUND | kv::ABSENT) if self.scribe.contexts.is_some() => self.seen(&op, value),
             (Kind::Get, kv::FOUND) => value_id(value).unwrap_or(FOREIGN),
             (Kind::Get, kv::ABSENT) => ABSENT,
             (Kind::Get, Outcome::MALFORMED) => return self.read(number, &op, ABSENT, End::Failed, now_ns),
@@ -125,6 +133,13 @@ impl Driver {
         } else {
             self.read(number, &op, read, End::Ok, now_ns);
         }
+    }
+
+    /// What a store found that shows several values side by side: one of them stands for all in the history.
+    fn seen(&mut self, op: &Op, value: &[u8]) -> u64 {
+        let contexts = self.scribe.contexts.as_mut();
+        let found = contexts.and_then(|contexts| contexts.found(op.key, op.sent_ns, value));
+        found.map_or(FOREIGN, |value| value.unwrap_or(ABSENT))
     }
 
     fn read(&mut self, number: usize, op: &Op, value: u64, end: End, now_ns: u64) {

@@ -2,6 +2,7 @@
 
 use super::Counters;
 use super::lane::Op;
+use super::tenants::Granted;
 use crate::history::{ABSENT, End, History, Kind, NEVER, Operation, Processes};
 use crate::mix::Class;
 use crate::recorder::{Recorder, Times, Window};
@@ -29,6 +30,38 @@ impl Book {
     pub(crate) fn answered(&mut self, op: &Op, value: u64, end: End, now_ns: u64) {
         self.enter(op, value, end, now_ns);
         self.processes.give_back(op.process);
+        self.count(op, end, now_ns);
+    }
+
+    /// A lock is held from now on.
+    pub(crate) fn acquired(&mut self, op: &Op, token: u64, granted: Granted, now_ns: u64) {
+        let Op { started_ns: sent_ns, key, process, .. } = *op;
+        let (kind, end, expected) = (Kind::Acquire, End::Ok, granted.until_ns);
+        self.history.push(Operation {
+            sent_ns,
+            completed_ns: now_ns,
+            value: token,
+            expected,
+            key,
+            process,
+            kind,
+            end,
+        });
+        granted.left.into_iter().for_each(|left| self.recorder.handed_over(left.at_ns, left.dead, now_ns));
+    }
+
+    /// A lock was given back, or could not be had.
+    pub(crate) fn lock_ended(&mut self, op: &Op, end: End, now_ns: u64) {
+        self.processes.give_back(op.process);
+        self.count(op, end, now_ns);
+    }
+
+    /// Whoever took a lock died. Its process is never used again.
+    pub(crate) fn died(&mut self, op: &Op, now_ns: u64) {
+        self.count(op, End::Ok, now_ns);
+    }
+
+    fn count(&mut self, op: &Op, end: End, now_ns: u64) {
         if end == End::Failed {
             self.counters.errors += 1;
             self.recorder.failed(op.class, times(op, now_ns));
@@ -46,7 +79,9 @@ impl Book {
     /// The operation was sent and is given up. Its process is never used again.
     pub(crate) fn unknown(&mut self, op: &Op, now_ns: u64) {
         let value = if op.kind == Kind::Get { ABSENT } else { op.value };
-        self.enter(op, value, End::Unknown, NEVER);
+        if op.class != Class::Lock {
+            self.enter(op, value, End::Unknown, NEVER);
+        }
         self.counters.unknown += 1;
         self.recorder.unknown(op.class, times(op, now_ns));
     }

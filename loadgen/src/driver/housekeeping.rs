@@ -130,7 +130,9 @@ impl Driver {
         }
         let late = matches!(session.opening, Opening::Asked { at_ns } if at_ns < timeout_before_ns);
         if late {
-            session.opening = Opening::Wanted;
+            // Asked of another replica, it is that of another session: where a session belongs to the replica that opened it, two
+            // of them would take the same write for theirs.
+            session.renew(number, &mut self.rng);
         }
         self.book.counters.timeouts += expired as u64;
         (0..lost).for_each(|_| self.ended(number));

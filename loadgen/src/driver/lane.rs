@@ -35,6 +35,8 @@ pub(crate) struct Op {
     pub(crate) class: Class,
     /// What its present command asks.
     pub(crate) kind: Kind,
+    /// Whether it has a place in a lock's queue.
+    pub(crate) queued: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Commands into bursts, bursts into batches, without an allocation per command.
 
+use bytes::BytesMut;
 use qlab_kernel::batch::BURST_HEADER_BYTES;
 use qlab_kernel::limits::BATCH_BYTES_MAX;
 use qlab_kernel::{Batch, BatchBuilder, Sequence, SessionId};
@@ -7,6 +8,7 @@ use qlab_machines::Command;
 
 use super::lane::Op;
 use crate::history::{ABSENT, KEY_BYTES, Kind, key_bytes};
+use crate::sightings::Contexts;
 use crate::values::Values;
 
 /// Packs the commands of one connection, of one kind, until the batch is full or taken.
@@ -26,20 +28,20 @@ impl Packer {
         full
     }
 
-    /// Adds a command; returns the batch before it if that was full.
+    /// Adds a command of `len` bytes; returns the batch before it if that was full.
     pub(crate) fn push(
         &mut self,
         session: SessionId,
         number: Sequence,
         settled: Sequence,
-        command: &Command<'_>,
+        len: usize,
+        write: impl FnOnce(&mut BytesMut),
     ) -> Option<Batch> {
-        let len = command.encoded_len();
         let full = self.make_room(4 + len);
         if self.burst != Some((session, number)) {
             self.builder.begin(session, number, settled);
         }
-        self.builder.push(len, |bytes| command.encode(bytes));
+        self.builder.push(len, write);
         self.burst = Some((session, number.next()));
         full
     }
@@ -63,11 +65,15 @@ pub(crate) struct Scribe {
     key: [u8; KEY_BYTES],
     value: Vec<u8>,
     expected: Vec<u8>,
+    update: Vec<u8>,
+    /// What was read, where writes say that.
+    pub(crate) contexts: Option<Contexts>,
 }
 
 impl Scribe {
-    pub(crate) fn new(values: Values) -> Self {
-        Self { values, key: [0; KEY_BYTES], value: Vec::new(), expected: Vec::new() }
+    pub(crate) fn new(values: Values, contexts: Option<Contexts>) -> Self {
+        let (key, value, expected, update) = ([0; KEY_BYTES], Vec::new(), Vec::new(), Vec::new());
+        Self { values, key, value, expected, update, contexts }
     }
 
     /// The present command of an operation.
@@ -78,6 +84,11 @@ impl Scribe {
         }
         self.value.clear();
         self.values.write(op.value, &mut self.value);
+        if let Some(contexts) = &mut self.contexts {
+            self.update.clear();
+            contexts.update(op.key, op.value, &self.value, &mut self.update);
+            return Command::Put { key: &self.key, value: &self.update };
+        }
         if op.kind == Kind::Put {
             return Command::Put { key: &self.key, value: &self.value };
         }

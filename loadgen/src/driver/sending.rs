@@ -52,12 +52,24 @@ impl Driver {
     }
 
     fn pack_lanes(&mut self, number: usize, again: bool, now_ns: u64) {
-        let Self { sessions, scribe, writes, reads, actions, book, .. } = self;
+        let Self { sessions, scribe, tenants, writes, reads, actions, book, .. } = self;
         let Session { link, writes: write_lane, reads: read_lane, .. } = &mut sessions[number];
         let mut pack = |lane: &mut Lane, packer: &mut Packer, request: fn(Batch) -> Request| {
             let (id, settled) = (lane.id(), lane.settled());
             let (sent, resent) = lane.send_due(now_ns, again, |sequence, op| {
-                let full = packer.push(id, sequence, settled, &scribe.command(op));
+                let full = match tenants {
+                    None => {
+                        let command = scribe.command(op);
+                        let len = command.encoded_len();
+                        packer.push(id, sequence, settled, len, |bytes| command.encode(bytes))
+                    }
+                    Some(tenants) => {
+                        let command = tenants.command(op);
+                        packer.push(id, sequence, settled, command.len(), |bytes| {
+                            bytes.extend_from_slice(command)
+                        })
+                    }
+                };
                 send(actions, *link, request, full);
             });
             book.counters.sent += sent;

@@ -76,7 +76,8 @@ impl Session {
         })
     }
 
-    /// Starts over under a new id: the replicas do not know the old one any more. What was sent must have been lost before.
+    /// Starts over under a new id: the replicas do not know the old one any more, or one may know it that is not asked again. What
+    /// was sent must have been lost before.
     pub(crate) fn renew(&mut self, number: usize, rng: &mut Pcg64Mcg) {
         let client = self.writes.id().owner();
         self.writes.renumber(draw_id(client, number, LaneKind::Writes, rng));

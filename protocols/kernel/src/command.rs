@@ -11,7 +11,7 @@
 //! value           := value_bytes u32, value
 //! ```
 
-use crate::{Sink, WireError};
+use crate::{Cursor, Sink, WireError};
 
 /// Status: the value is stored.
 pub const STORED: u8 = 0;
@@ -135,20 +135,23 @@ impl<'a> Command<'a> {
 
     /// Reads a command that must fill `bytes` to the end.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut cursor = Cursor(bytes);
+        let mut cursor = Cursor::new(bytes);
         let op = cursor.u8()?;
-        let key = cursor.key()?;
+        let key = take_key(&mut cursor)?;
         let command = match op {
             GET => Self::Get { key },
-            PUT => Self::Put { key, value: cursor.value()? },
+            PUT => Self::Put { key, value: take_value(&mut cursor)? },
             DELETE => Self::Delete { key },
-            COMPARE_AND_SET => {
-                Self::CompareAndSet { key, expected: cursor.expected()?, value: cursor.value()? }
-            }
-            APPEND => Self::Append { key, value: cursor.value()? },
+            COMPARE_AND_SET => Self::CompareAndSet {
+                key,
+                expected: take_expected(&mut cursor)?,
+                value: take_value(&mut cursor)?,
+            },
+            APPEND => Self::Append { key, value: take_value(&mut cursor)? },
             other => return Err(WireError::Invalid { what: "command", value: other.into() }),
         };
-        if cursor.0.is_empty() { Ok(command) } else { Err(WireError::Trailing(cursor.0.len())) }
+        cursor.finish()?;
+        Ok(command)
     }
 }
 
@@ -165,46 +168,21 @@ fn put_value(sink: &mut impl Sink, value: &[u8]) {
     sink.put(value);
 }
 
-/// Borrows pieces off the front of a command: the kernel's reader would count references for each.
-struct Cursor<'a>(&'a [u8]);
+fn take_key<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], WireError> {
+    let len = u16::from_le_bytes(cursor.array()?);
+    cursor.take(len.into())
+}
 
-impl<'a> Cursor<'a> {
-    fn key(&mut self) -> Result<&'a [u8], WireError> {
-        let len = u16::from_le_bytes(self.array()?);
-        self.take(len.into())
-    }
+fn take_value<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], WireError> {
+    let len = u32::from_le_bytes(cursor.array()?);
+    cursor.take(len as usize)
+}
 
-    fn value(&mut self) -> Result<&'a [u8], WireError> {
-        let len = u32::from_le_bytes(self.array()?);
-        self.take(len as usize)
-    }
-
-    fn expected(&mut self) -> Result<Option<&'a [u8]>, WireError> {
-        match self.u8()? {
-            0 => Ok(None),
-            1 => self.value().map(Some),
-            other => Err(WireError::Invalid { what: "presence of an expected value", value: other.into() }),
-        }
-    }
-
-    fn u8(&mut self) -> Result<u8, WireError> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (array, rest) = self.0.split_first_chunk().ok_or_else(|| self.short(N))?;
-        self.0 = rest;
-        Ok(*array)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
-        let (bytes, rest) = self.0.split_at_checked(len).ok_or_else(|| self.short(len))?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn short(&self, wanted: usize) -> WireError {
-        WireError::Short { wanted, left: self.0.len() }
+fn take_expected<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, WireError> {
+    match cursor.u8()? {
+        0 => Ok(None),
+        1 => take_value(cursor).map(Some),
+        other => Err(WireError::Invalid { what: "presence of an expected value", value: other.into() }),
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`protocol`] | the one trait, its inputs, and a replica's seat |
 //! | [`effects`] | what a replica wants done: its lanes and the durability gate |
 //! | [`command`] | what clients ask of a store: the commands and their statuses |
+//! | [`cursor`] | borrows pieces off the front of a command |
 //! | [`intake`] | writes on their way into an entry |
 //! | [`reads`] | reads that wait until their leader is sure of itself |
 //! | [`session`] | exactly-once execution of numbered client requests |
@@ -30,6 +31,7 @@ pub mod batch;
 pub mod chain;
 pub mod client;
 pub mod command;
+pub mod cursor;
 pub mod effects;
 pub mod ids;
 pub mod images;
@@ -47,6 +49,7 @@ pub mod wire;
 pub use batch::{Batch, BatchBuilder, BatchError, Burst};
 pub use chain::Chain;
 pub use command::Command;
+pub use cursor::Cursor;
 pub use effects::{Commit, Effects, Event, Lane, Outgoing, Refusal, Refused, Reply, ReplyBody};
 pub use ids::{Index, Lsn, NodeId, Sequence, SessionId, Term, Ticket, Time};
 pub use images::Images;

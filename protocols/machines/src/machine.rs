@@ -24,6 +24,16 @@ pub trait Machine: Default {
     /// Executes a command. One it cannot read is [`Outcome::MALFORMED`] and changes nothing; its own statuses are below 128.
     fn apply(&mut self, command: &[u8]) -> Outcome;
 
+    /// Whether only the replicas themselves may give this command: clients that do are told that it is malformed.
+    fn is_internal(_command: &[u8]) -> bool {
+        false
+    }
+
+    /// Whether whoever asks this query is better served later, when its answer has changed.
+    fn is_pending(&self, _query: &[u8]) -> bool {
+        false
+    }
+
     /// Answers a query from the state as it is. One it cannot read is [`Value::MALFORMED`].
     fn query(&self, command: &[u8]) -> Value<'_>;
 

@@ -10,6 +10,10 @@ use qlab_kernel::{
 use crate::answers::{item_bytes, outcomes_bytes, value_bytes};
 use crate::{Answers, Machine};
 
+/// The session in which replicas give commands of their own: of no client, as no roster is that long. Hosts take requests of a
+/// client in its own sessions only.
+pub const INTERNAL_SESSION: SessionId = SessionId::owned(u16::MAX, 0);
+
 /// Outcomes in one answer; a burst of more commands gets several answers. Room is asked for once for each answer.
 const OUTCOMES_MAX: usize = 4096;
 
@@ -55,8 +59,18 @@ impl<M: Machine> Service<M> {
     /// Answers queries from the state as it is. They need no open session: asking twice does no harm.
     pub fn query(&self, batch: &Batch, answers: &mut impl Answers) {
         for burst in batch.bursts() {
-            self.look_up(&burst, answers);
+            self.look_up(burst.session, burst.commands(), answers);
         }
+    }
+
+    /// Answers one query.
+    pub(crate) fn query_one(
+        &self,
+        (session, sequence): (SessionId, Sequence),
+        query: &[u8],
+        answers: &mut impl Answers,
+    ) {
+        self.look_up(session, std::iter::once((sequence, query)), answers);
     }
 
     /// An image of the state. Equal states give equal images.
@@ -102,12 +116,14 @@ impl<M: Machine> Service<M> {
 
     fn execute(&mut self, burst: &Burst<'_>, answers: &mut impl Answers) {
         let mut commands = burst.commands();
+        let is_internal = burst.session == INTERNAL_SESSION;
         // The session is entered for each piece, heard or not: uses are counted, and alike on every replica.
         for (first, count) in pieces(burst) {
             let mut answer = self.begin_outcomes(burst.session, first, count, answers);
             let mut session = self.sessions.enter(burst.session, burst.settled);
             for (sequence, command) in commands.by_ref().take(count) {
                 let outcome = match &mut session {
+                    Some(_) if !is_internal && M::is_internal(command) => Outcome::of(Outcome::MALFORMED),
                     Some(session) => session.once(sequence, || self.machine.apply(command)),
                     None => Outcome::of(Outcome::EXPIRED),
                 };
@@ -130,16 +146,21 @@ impl<M: Machine> Service<M> {
         Some(answer)
     }
 
-    fn look_up(&self, burst: &Burst<'_>, answers: &mut impl Answers) {
+    fn look_up<'a>(
+        &self,
+        session: SessionId,
+        queries: impl Iterator<Item = (Sequence, &'a [u8])>,
+        answers: &mut impl Answers,
+    ) {
         let mut answer: Option<&mut AnswerBuilder> = None;
-        for (sequence, command) in burst.commands() {
+        for (sequence, command) in queries {
             let value = self.machine.query(command);
             let len = value.bytes.len();
             let roomy = match answer {
                 Some(begun) if begun.len() + item_bytes(len) <= FRAME_BYTES_MAX => begun,
                 _ => {
-                    let Some(fresh) = answers.room(burst.session, value_bytes(len)) else { return };
-                    fresh.begin_values(burst.session, sequence, self.chain.index);
+                    let Some(fresh) = answers.room(session, value_bytes(len)) else { return };
+                    fresh.begin_values(session, sequence, self.chain.index);
                     fresh
                 }
             };

@@ -21,6 +21,8 @@ pub struct Config {
     /// The protocol's options, as in a plan; what must be equal on all replicas.
     #[serde(default)]
     pub options: toml::Table,
+    /// The machine that is replicated: `kv` or `locks`.
+    pub machine: String,
     /// Its key, as PEM.
     pub identity: PathBuf,
     /// Where it listens; port 0 lets the system choose.

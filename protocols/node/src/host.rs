@@ -55,6 +55,8 @@ impl Durability {
     }
 }
 
+/// The ticket of what a replica asks for on its own account: no connection has this number, and nobody is told of a refusal.
+const OWN_TICKET: Ticket = Ticket(u64::MAX);
 const JOURNAL_FAILED: &str = "the journal failed, and a replica that cannot write must not speak";
 
 /// A replica with everything around it.
@@ -136,8 +138,9 @@ impl<P: Protocol> Host<P> {
     /// Deadlines mostly move away: an alarm that rings early is cheaper than one that is set anew for every burst.
     fn set_alarm(&self, alarm: &mut Pin<Box<Sleep>>) {
         // Without a deadline, look in once a minute.
-        let wait =
-            self.core.deadline().map_or(Duration::from_secs(60), |deadline| deadline.since(clock::now()));
+        let own = self.state.deadline().filter(|_| self.leads());
+        let deadline = self.core.deadline().into_iter().chain(own).min();
+        let wait = deadline.map_or(Duration::from_secs(60), |deadline| deadline.since(clock::now()));
         let at = Instant::now() + wait;
         if alarm.is_elapsed() || at < alarm.deadline() {
             alarm.as_mut().reset(at);
@@ -163,10 +166,20 @@ impl<P: Protocol> Host<P> {
         for arrival in arrivals.drain(..) {
             burst.extend(self.take_in(arrival));
         }
+        if self.leads()
+            && let Some(batch) = self.state.propose(now)
+        {
+            let request = Request::Write(batch);
+            burst.push(Input::Request { ticket: OWN_TICKET, request, proof: Bytes::new() });
+        }
         if self.core.deadline().is_some_and(|deadline| deadline <= now) {
             burst.push(Input::Timeout);
         }
         Ok(())
+    }
+
+    fn leads(&self) -> bool {
+        self.core.leader() == Some(self.endpoint.node())
     }
 
     fn take_in(&mut self, arrival: Arrival) -> Option<Input<P::Message>> {
@@ -229,6 +242,7 @@ impl<P: Protocol> Host<P> {
                 self.state.execute(commit, &mut self.clients).context("a snapshot cannot be restored")?;
             self.next.extend(image.map(|(index, image)| Input::Captured { index, image }));
         }
+        self.state.conclude(&mut self.clients);
         self.gated_replies.extend(self.effects.take_replies());
         self.answer();
         for refused in self.effects.take_refusals() {

@@ -114,6 +114,7 @@ mod tests {
             node,
             system: Pbft::NAME.into(),
             options: toml::Table::new(),
+            machine: "kv".into(),
             identity: "unread".into(),
             listen: ([127, 0, 0, 1], 0).into(),
             replicas: replicas.iter().map(Identity::fingerprint).collect(),

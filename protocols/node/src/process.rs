@@ -12,8 +12,10 @@ use qlab_journal::{
     Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
 };
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
+use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
+use qlab_quorum::{Abd, Dynamo};
 use qlab_raft::Raft;
 use qlab_transport::{Endpoint, Identity, Inbox, LinkControl, Options, ReplicaEntry, Roster, Socket};
 use qlab_unreplicated::Unreplicated;
@@ -45,6 +47,13 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
                 }
                 Paxos::NAME => serve::<Paxos>(&config, systems::paxos(&config.options)?, no_one).await,
                 Pbft::NAME => serve::<Pbft>(&config, pbft(&config)?, no_one).await,
+                Abd::NAME => {
+                    serve::<Abd>(&config, systems::abd(&config.options, config.replicas.len())?, no_one).await
+                }
+                Dynamo::NAME => {
+                    let options = systems::dynamo(&config.options, config.replicas.len())?;
+                    serve::<Dynamo>(&config, options, no_one).await
+                }
                 other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
             }
         };
@@ -151,7 +160,7 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
     let core = P::recover(seat, &options, clock::now(), records.into_iter(), &mut effects);
     let (journal, durable) = run_journal(journal, last)?;
     let mut clients = Clients::new(endpoint.clone(), P::EVERY_REPLICA_ANSWERS);
-    let mut state = State::default();
+    let mut state = State::new(machine(config)?);
     for commit in effects.take_commits() {
         state.execute(commit, &mut clients).context("the recovered state cannot be restored")?;
     }
@@ -176,6 +185,13 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
         next: Vec::new(),
     };
     host.run().await
+}
+
+/// The machine that is to be replicated, if this system can carry it.
+fn machine(config: &Config) -> anyhow::Result<MachineKind> {
+    let kind = config.machine.parse()?;
+    systems::check_machine(&config.system, kind)?;
+    Ok(kind)
 }
 
 /// A replica that has lost its journal has forgotten promises it made under this identity. Every start leaves a segment, so

@@ -1,15 +1,15 @@
 //! The state machine and what it is asked to do.
 
 use bytes::Bytes;
-use qlab_kernel::{Chain, Commit, Index};
-use qlab_machines::{Kv, RestoreError, Service};
+use qlab_kernel::{Batch, Chain, Commit, Index, Time};
+use qlab_machines::{Application, MachineKind, RestoreError};
 
 use crate::clients::Clients;
+use crate::clock;
 
-/// The key-value service, counted.
-#[derive(Default)]
+/// The machine that is replicated, counted.
 pub(crate) struct State {
-    service: Service<Kv>,
+    application: Application,
     pub(crate) commands: u64,
     pub(crate) entries: u64,
     pub(crate) queries: u64,
@@ -17,6 +17,10 @@ pub(crate) struct State {
 }
 
 impl State {
+    pub(crate) fn new(kind: MachineKind) -> Self {
+        Self { application: Application::new(kind), commands: 0, entries: 0, queries: 0, images: 0 }
+    }
+
     /// Does what was committed. An image, if that was asked for, is to be handed back to the core.
     pub(crate) fn execute(
         &mut self,
@@ -25,28 +29,43 @@ impl State {
     ) -> Result<Option<(Index, Bytes)>, RestoreError> {
         match commit {
             Commit::Apply { index, batch } => {
-                self.service.apply(index, &batch, clients);
+                self.application.apply(index, &batch, clients);
                 self.entries += 1;
                 self.commands += batch.commands() as u64;
             }
             Commit::Query { batch, .. } => {
                 // Answered by session, wherever that asked last, like everything else.
-                self.service.query(&batch, clients);
+                self.application.query(&batch, clock::now(), clients);
                 self.queries += batch.commands() as u64;
             }
             Commit::Capture => {
                 self.images += 1;
-                return Ok(Some((self.chain().index, self.service.capture())));
+                return Ok(Some((self.chain().index, self.application.capture())));
             }
             Commit::Restore { index, image } => {
                 self.images += 1;
-                self.service.restore(index, image)?;
+                self.application.restore(index, image)?;
             }
         }
         Ok(None)
     }
 
+    /// After everything that a burst has brought about.
+    pub(crate) fn conclude(&mut self, clients: &mut Clients) {
+        self.application.conclude(clock::now(), clients);
+    }
+
+    /// What this replica asks for on its own account if it leads.
+    pub(crate) fn propose(&mut self, now: Time) -> Option<Batch> {
+        self.application.propose(now)
+    }
+
+    /// When a replica that leads is to be asked for that again.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.application.deadline()
+    }
+
     pub(crate) fn chain(&self) -> Chain {
-        self.service.chain()
+        self.application.chain()
     }
 }

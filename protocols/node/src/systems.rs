@@ -5,15 +5,19 @@
 use std::time::Duration;
 
 use qlab_kernel::Protocol;
+use qlab_machines::MachineKind;
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
 use qlab_pbft::{Authentication, Keyring, Pbft};
+use qlab_quorum::dynamo::{Conflicts, Guarantee};
+use qlab_quorum::{Abd, Dynamo, Quorums, abd, dynamo};
 use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
 
 /// Every system's name.
-pub const NAMES: [&str; 5] = [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
+pub const NAMES: [&str; 7] =
+    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME];
 
 /// Why options do not make a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,16 @@ pub enum OptionsError {
     /// There is no such system.
     #[error("unknown system \"{0}\"; there are {names}", names = NAMES.join(", "))]
     UnknownSystem(String),
+    /// The system cannot carry the machine: choose another of either.
+    #[error("{system} cannot carry the machine {machine}: {reason}")]
+    Machine {
+        /// The system.
+        system: String,
+        /// The machine.
+        machine: MachineKind,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A key or value is not valid.
     #[error("options of {system}: {reason}")]
     Invalid {
@@ -40,8 +54,25 @@ pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(),
         Paxos::NAME => paxos(options).map(drop),
         // Whose keys they are makes no difference to the options, and nothing is started with them.
         Pbft::NAME => pbft(options, replicas, Keyring::simulated(0, 0, 0)).map(drop),
+        Abd::NAME => abd(options, replicas).map(drop),
+        Dynamo::NAME => dynamo(options, replicas).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
+}
+
+/// Checks that a system can carry a machine.
+pub fn check_machine(system: &str, machine: MachineKind) -> Result<(), OptionsError> {
+    let reason = match (system, machine) {
+        (_, MachineKind::Kv) | (Unreplicated::NAME | Raft::NAME | MultiPaxos::NAME, _) => return Ok(()),
+        (Paxos::NAME, _) => "it decides registers one by one, and locks need one log",
+        (Abd::NAME | Dynamo::NAME, _) => "it keeps registers, and locks need a log",
+        // One that may lie may say that time has passed, and end leases whose holders believe in them.
+        (Pbft::NAME, _) => {
+            "leases go by the clock of whoever leads, and its replicas do not believe each other"
+        }
+        (other, _) => return Err(OptionsError::UnknownSystem(other.into())),
+    };
+    Err(OptionsError::Machine { system: system.into(), machine, reason })
 }
 
 /// Checks that a system has an option and that the value is of its kind; whether options go together is for [`check`].
@@ -53,6 +84,8 @@ pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), O
         MultiPaxos::NAME => read::<MultiPaxosOptions>(MultiPaxos::NAME, &options).map(drop),
         Paxos::NAME => read::<PaxosOptions>(Paxos::NAME, &options).map(drop),
         Pbft::NAME => read::<PbftOptions>(Pbft::NAME, &options).map(drop),
+        Abd::NAME => read::<AbdOptions>(Abd::NAME, &options).map(drop),
+        Dynamo::NAME => read::<DynamoOptions>(Dynamo::NAME, &options).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -278,6 +311,87 @@ impl PbftOptions {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AbdOptions {
+    quorum_read: Option<usize>,
+    quorum_write: Option<usize>,
+    retry_interval_ms: Option<u64>,
+    commands_max: Option<usize>,
+    registers_bytes_max: Option<usize>,
+    rewrite_log_bytes: Option<usize>,
+}
+
+pub(crate) fn abd(options: &toml::Table, replicas: usize) -> Result<abd::Config, OptionsError> {
+    let options: AbdOptions = read(Abd::NAME, options)?;
+    let defaults = abd::Config::default();
+    let config = abd::Config {
+        quorums: Some(Quorums::given(options.quorum_read, options.quorum_write, replicas)),
+        retry_interval: options.retry_interval_ms.map_or(defaults.retry_interval, Duration::from_millis),
+        commands_max: options.commands_max.unwrap_or(defaults.commands_max),
+        registers_bytes_max: options.registers_bytes_max.unwrap_or(defaults.registers_bytes_max),
+        rewrite_log_bytes: options.rewrite_log_bytes.unwrap_or(defaults.rewrite_log_bytes),
+    };
+    config.validate(replicas).map_err(|error| invalid(Abd::NAME, error))?;
+    Ok(config)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DynamoOptions {
+    copies: Option<usize>,
+    quorum_read: Option<usize>,
+    quorum_write: Option<usize>,
+    sloppy: Option<bool>,
+    read_repair: Option<bool>,
+    conflicts: Option<ConflictsName>,
+    retry_interval_ms: Option<u64>,
+    anti_entropy_interval_ms: Option<u64>,
+    tombstone_grace_ms: Option<u64>,
+    commands_max: Option<usize>,
+    store_bytes_max: Option<usize>,
+    rewrite_log_bytes: Option<usize>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ConflictsName {
+    Siblings,
+    LastWriterWins,
+}
+
+/// What is promised with these options, to be said beside every figure.
+pub fn dynamo_guarantee(options: &toml::Table, replicas: usize) -> Result<Guarantee, OptionsError> {
+    Ok(dynamo(options, replicas)?.guarantee(replicas))
+}
+
+pub(crate) fn dynamo(options: &toml::Table, replicas: usize) -> Result<dynamo::Config, OptionsError> {
+    let options: DynamoOptions = read(Dynamo::NAME, options)?;
+    let defaults = dynamo::Config::default();
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let config = dynamo::Config {
+        copies: options.copies,
+        quorums: Quorums {
+            read: options.quorum_read.unwrap_or(defaults.quorums.read),
+            write: options.quorum_write.unwrap_or(defaults.quorums.write),
+        },
+        sloppy: options.sloppy.unwrap_or(defaults.sloppy),
+        read_repair: options.read_repair.unwrap_or(defaults.read_repair),
+        conflicts: match options.conflicts {
+            None | Some(ConflictsName::Siblings) => Conflicts::Siblings,
+            Some(ConflictsName::LastWriterWins) => Conflicts::LastWriterWins,
+        },
+        retry_interval: milliseconds(options.retry_interval_ms, defaults.retry_interval),
+        anti_entropy_interval: milliseconds(options.anti_entropy_interval_ms, defaults.anti_entropy_interval),
+        tombstone_grace: milliseconds(options.tombstone_grace_ms, defaults.tombstone_grace),
+        commands_max: options.commands_max.unwrap_or(defaults.commands_max),
+        store_bytes_max: options.store_bytes_max.unwrap_or(defaults.store_bytes_max),
+        rewrite_log_bytes: options.rewrite_log_bytes.unwrap_or(defaults.rewrite_log_bytes),
+    };
+    config.validate(replicas).map_err(|error| invalid(Dynamo::NAME, error))?;
+    Ok(config)
+}
+
 fn read<T: for<'a> Deserialize<'a>>(system: &'static str, options: &toml::Table) -> Result<T, OptionsError> {
     options.clone().try_into().map_err(|error: toml::de::Error| invalid(system, error.message()))
 }
@@ -298,7 +412,7 @@ mod tests {
     fn what_is_wrong_and_what_would_be_right_is_said() {
         assert_eq!(
             complaint("raff", ""),
-            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft"
+            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo"
         );
         assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
         assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
@@ -311,11 +425,33 @@ mod tests {
         assert!(complaint("paxos", "first_ballot = \"free\"").contains("`prepare` or `promised`"));
         assert!(complaint("paxos", "back_off_us = 0").contains("back_off"));
         assert!(check("paxos", &"first_ballot = \"promised\"".parse().unwrap(), 3).is_ok());
+        assert!(complaint("abd", "quorum_read = 1\nquorum_write = 2").contains("their sum must be above 3"));
+        assert!(check("abd", &"quorum_write = 3".parse().unwrap(), 3).is_ok());
+        assert!(complaint("dynamo", "copies = 2\nquorum_write = 3").contains("it must be 1 to 2"));
+        assert!(complaint("dynamo", "conflicts = \"merge\"").contains("`siblings` or `last-writer-wins`"));
+        assert!(
+            check("dynamo", &"quorum_read = 1\nquorum_write = 1\nsloppy = true".parse().unwrap(), 3).is_ok()
+        );
         let flexible = "quorum_1 = 3\nquorum_2 = 1\nthrifty_hedge_ms = 5";
         assert!(check("multi-paxos", &flexible.parse().unwrap(), 3).is_ok());
         assert!(complaint("pbft", "").contains("3 replicas are not 3f + 1"));
         assert!(complaint("pbft", "authentication = \"trust\"").contains("`macs` or `signatures`"));
         let signed = "authentication = \"signatures\"\nwindow_entries = 1";
         assert!(check("pbft", &signed.parse().unwrap(), 4).is_ok());
+    }
+
+    #[test]
+    fn locks_need_a_log_and_a_leader_who_is_believed() {
+        for system in [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME] {
+            assert!(check_machine(system, MachineKind::Locks).is_ok());
+        }
+        for system in [Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME] {
+            assert!(check_machine(system, MachineKind::Kv).is_ok());
+            let refused = check_machine(system, MachineKind::Locks).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{system} cannot carry the machine locks: ")), "{refused}");
+        }
+        assert!(
+            check_machine("raff", MachineKind::Locks).unwrap_err().to_string().contains("unknown system")
+        );
     }
 }

@@ -10,6 +10,7 @@ use qlab_checker::Model;
 use qlab_journal::FaultDisk;
 use qlab_kernel::client::answers;
 use qlab_kernel::{Effects, Event, Input, Lsn, NodeId, NodeSet, Outgoing, Seat, Ticket, Time};
+use qlab_machines::MachineKind;
 
 use rand::SeedableRng;
 use rand_pcg::Pcg32;
@@ -120,7 +121,7 @@ impl<S: Actor> Stage<S> {
         let seat = Seat { me: node, members, seed: replica.starts };
         let mut harvest = Harvest::default();
         let disk = replica.disk.clone();
-        match Running::start(seat, &self.config, disk, replica.clock, &mut harvest) {
+        match Running::start(seat, &self.config, MachineKind::Kv, disk, replica.clock, &mut harvest) {
             Ok(running) => {
                 let last = running.durable();
                 replica.running = Some(running);

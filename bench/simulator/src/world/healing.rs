@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use qlab_kernel::Time;
+use qlab_kernel::{NodeId, Time};
 
-use super::{Happening, World};
-use crate::laws::{Violation, broken};
+use super::{Happening, Process, World};
+use crate::laws::{Laws, Violation, broken};
 use crate::process::Running;
 use crate::subject::Subject;
 
@@ -19,9 +19,12 @@ impl<S: Subject> World<'_, S> {
         self.network.heal();
         self.asking = false;
         self.clientele.may_give_up = false;
+        self.heal_lockers();
         for process in 0..self.processes.len() {
             let who = &mut self.processes[process];
-            who.clock.set_drift(self.now, 0);
+            if !S::STEADY_CLOCKS {
+                who.clock.set_drift(self.now, 0);
+            }
             (who.paused_until, who.slow_until, who.stalled_until) = (Time(0), Time(0), Time(0));
             who.disk.set_capacity(None);
             who.disk.fail_reads(None);
@@ -37,32 +40,42 @@ impl<S: Subject> World<'_, S> {
     }
 
     pub(super) fn come_right(&mut self, end: Time) -> Result<(), Violation> {
-        while !self.is_right() {
+        while let Some(missing) = self.what_is_missing()? {
             if self.now >= end {
-                return broken(LIVENESS, self.what_is_missing());
+                return broken(LIVENESS, missing);
             }
             self.pass_until(self.now + LOOK_INTERVAL)?;
         }
         Ok(())
     }
 
-    fn is_right(&self) -> bool {
+    fn what_is_missing(&mut self) -> Result<Option<String>, Violation> {
+        if !self.is_level() || !self.is_everything_answered() || !self.is_every_lease_over() {
+            return Ok(Some(self.how_all_stand()));
+        }
+        self.laws.missing(&standing(&self.processes, self.now))
+    }
+
+    fn is_level(&self) -> bool {
         let mut chains = self.alive().map(|(_, running)| running.map(Running::chain));
         let first = chains.next().flatten();
-        first.is_some() && chains.all(|chain| chain == first) && self.is_everything_answered()
+        first.is_some() && chains.all(|chain| chain == first)
     }
 
     pub(super) fn is_everything_answered(&self) -> bool {
-        self.clients.iter().all(|client| !client.is_waiting())
+        let is_anybody_waiting = self.clients.iter().any(|client| client.is_waiting())
+            || self.lockers.iter().any(|locker| locker.is_waiting());
+        !is_anybody_waiting
     }
 
-    fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
+    pub(super) fn alive(&self) -> impl Iterator<Item = (usize, Option<&Running<S>>)> {
         let processes = self.processes.iter().enumerate().filter(|(_, who)| !who.lost && !who.is_liar);
         processes.map(|(process, who)| (process, who.running.as_ref()))
     }
 
-    fn what_is_missing(&self) -> String {
-        let waiting = self.clients.iter().filter(|client| client.is_waiting()).count();
+    fn how_all_stand(&self) -> String {
+        let waiting = self.clients.iter().filter(|client| client.is_waiting()).count()
+            + self.lockers.iter().filter(|locker| locker.is_waiting()).count();
         let stands: Vec<String> = self
             .alive()
             .map(|(process, running)| match running {
@@ -70,11 +83,15 @@ impl<S: Subject> World<'_, S> {
                 None => format!("{process}: down"),
             })
             .collect();
-        format!("{waiting} requests are not answered; {}", stands.join(", "))
+        let leases = if self.is_every_lease_over() { "" } else { "leases do not end; " };
+        format!("{waiting} requests are not answered; {leases}{}", stands.join(", "))
     }
 
     /// The last word: one client reads every key, so that whatever was acknowledged must be seen.
     pub(super) fn read_everything(&mut self) -> Result<(), Violation> {
+        if self.clients.is_empty() {
+            return Ok(());
+        }
         let end = self.now + S::patience(&self.config);
         for key in 0..self.clientele.keys_asked() {
             let wish = self.clients[0].read(self.now, key, &mut self.clientele);
@@ -88,4 +105,10 @@ impl<S: Subject> World<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Who runs and is held to the laws, each with what its clock shows.
+pub(super) fn standing<S: Subject>(processes: &[Process<S>], now: Time) -> Vec<(NodeId, Time, &S)> {
+    let honest = processes.iter().filter(|who| !who.lost && !who.is_liar);
+    honest.filter_map(|who| Some((who.node, who.clock.local(now), &who.running.as_ref()?.core))).collect()
 }

@@ -32,7 +32,8 @@ impl<S: Subject> World<'_, S> {
         who.starts += 1;
         let seat = Seat { me: who.node, members, seed };
         self.harvest.clear();
-        match Running::start(seat, &self.config, who.disk.clone(), now, &mut self.harvest) {
+        match Running::start(seat, &self.config, self.setup.machine, who.disk.clone(), now, &mut self.harvest)
+        {
             Ok(running) => {
                 let last = running.durable();
                 who.running = Some(running);
@@ -100,6 +101,26 @@ impl<S: Subject> World<'_, S> {
     pub(crate) fn give(&mut self, process: usize, input: Input<S::Message>) {
         self.processes[process].inbox.push(input);
         self.rouse(process);
+    }
+
+    /// A process does something by itself, unless it is down or stands still.
+    pub(super) fn act(&mut self, process: usize) {
+        if !self.asking {
+            return;
+        }
+        let now = self.local(process);
+        let who = &mut self.processes[process];
+        if let Some(running) = who.running.as_mut().filter(|_| self.now >= who.paused_until) {
+            S::act(&mut running.core, now, &mut self.chance);
+            self.outcome.marks.add("acted by itself", 1);
+            self.rouse(process);
+        }
+        self.act_later(process);
+    }
+
+    pub(super) fn act_later(&mut self, process: usize) {
+        let wait = below(&mut self.chance, self.network.weather.think_max);
+        self.schedule_in(wait, Happening::Act { process });
     }
 
     /// Makes sure that a process has a burst soon.
@@ -170,8 +191,11 @@ impl<S: Subject> World<'_, S> {
 
     fn judge(&mut self, process: usize, harvest: &Harvest<S>) -> Result<(), Violation> {
         let who = &self.processes[process];
-        let core = &who.running.as_ref().expect("it just had a burst").core;
-        let node = who.node;
+        let running = who.running.as_ref().expect("it just had a burst");
+        let (core, node) = (&running.core, who.node);
+        if let Some(locks) = running.locks() {
+            self.lock_laws.after_burst(running.chain().index, locks)?;
+        }
         for event in &harvest.events {
             self.outcome.marks.event(event);
             self.story.tell(self.now, || format!("{node}: {event:?}"));
@@ -199,7 +223,7 @@ impl<S: Subject> World<'_, S> {
         let who = &mut self.processes[process];
         let running = who.running.as_ref().expect("it just had a burst");
         let (restless, starts) = (running.is_restless() || !who.inbox.is_empty(), who.starts);
-        let deadline = running.core.deadline().map(|deadline| who.clock.global(deadline));
+        let deadline = running.deadline().map(|deadline| who.clock.global(deadline));
         let begins_sync = running.wants_commit() && !std::mem::replace(&mut who.syncs, true);
         let new_alarm = deadline.filter(|at| who.alarm_at.is_none_or(|set| *at < set));
         if begins_sync {
@@ -224,7 +248,7 @@ impl<S: Subject> World<'_, S> {
             return;
         }
         who.alarm_at = None;
-        let Some(deadline) = who.running.as_ref().and_then(|running| running.core.deadline()) else { return };
+        let Some(deadline) = who.running.as_ref().and_then(Running::deadline) else { return };
         if deadline <= now {
             self.rouse(process);
         } else {

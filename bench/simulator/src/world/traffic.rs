@@ -69,6 +69,9 @@ impl<S: Subject> World<'_, S> {
     }
 
     pub(super) fn ask(&mut self, client: ClientNumber) {
+        if !self.lockers.is_empty() {
+            return self.ask_of_locks(client);
+        }
         let asker = &mut self.clients[client as usize];
         if self.asking && !asker.is_waiting() {
             let wish = asker.ask(self.now, &mut self.clientele, &mut self.chance);
@@ -97,7 +100,11 @@ impl<S: Subject> World<'_, S> {
             self.keep_vigil(client);
             return;
         }
-        let wish = self.clients[client as usize].on_patience(vigil.attempt_number, &mut self.clientele);
+        let attempt_number = vigil.attempt_number;
+        let wish = match self.lockers.get_mut(client as usize) {
+            Some(locker) => locker.on_patience(attempt_number),
+            None => self.clients[client as usize].on_patience(attempt_number, &mut self.clientele),
+        };
         wish.into_iter().for_each(|wish| self.grant(client, wish));
     }
 
@@ -111,6 +118,9 @@ impl<S: Subject> World<'_, S> {
 
     pub(super) fn answer(&mut self, client: ClientNumber, from: NodeId, frame: Bytes) -> Verdict {
         self.outcome.messages += 1;
+        if (client as usize) < self.lockers.len() {
+            return self.answer_of_locks(client, &frame);
+        }
         if client as usize >= self.clients.len() {
             // A hostile one does not care.
             return Ok(());
@@ -144,6 +154,7 @@ impl<S: Subject> World<'_, S> {
                     let query = batch.bursts().next().expect("a query has a burst");
                     self.laws.queried(query.session, query.first.0);
                 }
+                self.laws.asked(&request);
                 match to {
                     Receivers::One(node) => self.ask_replica(client, node, &request),
                     Receivers::Everyone => NodeSet::first(self.schedule.nodes)

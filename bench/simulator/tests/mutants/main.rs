@@ -4,6 +4,11 @@
 
 #![cfg(feature = "mutants")]
 
+mod abd;
+mod clock;
+mod dynamo;
+mod gossip;
+mod locks;
 mod multi_paxos;
 mod paxos;
 mod pbft;
@@ -13,6 +18,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use qlab_kernel::mutants;
+use qlab_machines::MachineKind;
 use qlab_simulator::campaign::schedule;
 use qlab_simulator::{Choice, Setup, Subject, attempt};
 use rayon::prelude::*;
@@ -30,12 +36,13 @@ pub(crate) struct Mutant<P: Subject> {
     faults: &'static str,
     /// How replicas are configured there; as the seed says if `None`.
     config: Option<fn() -> P::Config>,
+    machine: MachineKind,
     seeds_max: u64,
 }
 
 /// A mutant that the swarm kills.
 pub(crate) const fn mutant<P: Subject>(name: &'static str, laws: &'static [&'static str]) -> Mutant<P> {
-    Mutant { name, laws, faults: "swarm", config: None, seeds_max: 100 }
+    Mutant { name, laws, faults: "swarm", config: None, machine: MachineKind::Kv, seeds_max: 100 }
 }
 
 impl<P: Subject> Mutant<P> {
@@ -46,6 +53,11 @@ impl<P: Subject> Mutant<P> {
 
     const fn with(self, config: fn() -> P::Config) -> Self {
         Self { config: Some(config), ..self }
+    }
+
+    /// Worlds in which locks are replicated.
+    const fn of_locks(self) -> Self {
+        Self { machine: MachineKind::Locks, ..self }
     }
 
     const fn within(self, seeds_max: u64) -> Self {
@@ -75,7 +87,7 @@ impl<P: Subject> Mutant<P> {
     }
 
     fn setup(&self) -> Setup<P> {
-        Setup { config: self.config.map(|config| config()), ..Setup::default() }
+        Setup { config: self.config.map(|config| config()), machine: self.machine, ..Setup::default() }
     }
 
     /// The mutant is on.
@@ -164,6 +176,11 @@ fn every_mutant_is_killed_by_a_law_named_for_it_and_without_it_the_same_worlds_a
     matrix.hunt(multi_paxos::MUTANTS);
     matrix.hunt(paxos::MUTANTS);
     matrix.hunt(pbft::MUTANTS);
+    matrix.hunt(locks::MUTANTS);
+    matrix.hunt(abd::MUTANTS);
+    matrix.hunt(dynamo::MUTANTS);
+    matrix.hunt(gossip::MUTANTS);
+    matrix.hunt(clock::MUTANTS);
     if let Ok(path) = std::env::var("MUTANTS_TABLE") {
         std::fs::write(path, &matrix.table).expect("the table's place can be written");
     }

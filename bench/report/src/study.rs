@@ -1,0 +1,417 @@
+//! Studies: questions that are not a load on a cluster, such as how fast gossip spreads or how true a clock is. Each leaves one file
+//! under `results/studies`, which holds its figures, its verdicts and where they come from; how it is shown follows from that.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Code, Machine, RunError, Utc, Verdict,
+    campaign::entries,
+    layout::{Entry, Layout},
+    numbers::{bytes, count, range, ratio},
+};
+
+/// The folder of studies, within that of results.
+pub const STUDIES: &str = "studies";
+/// Version of the file's shape.
+pub const FORMAT: u32 = 1;
+
+/// One study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    /// Version of this shape.
+    pub format: u32,
+    /// When it began, UTC, as in `20261122T120902Z`.
+    pub began: String,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What was found.
+    pub findings: Findings,
+    /// What was run.
+    pub code: Code,
+    /// Where.
+    pub machine: Machine,
+}
+
+/// What a study found, by its question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "study", content = "rows", rename_all = "kebab-case")]
+pub enum Findings {
+    /// In how many rounds one update reaches how many nodes, in simulation.
+    GossipRounds(Vec<GossipRounds>),
+    /// How often members are suspected or declared dead that live, in simulation.
+    GossipErrors(Vec<GossipErrors>),
+    /// What a large cluster costs to simulate.
+    GossipScale(Vec<GossipScale>),
+}
+
+/// Of one way to gossip among so many nodes, over many worlds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GossipRounds {
+    /// Which way entries travel: `push`, `pull` or `push-pull`.
+    pub exchange: String,
+    /// Nodes.
+    pub nodes: u64,
+    /// Peers that a node calls in a round.
+    pub fanout: u64,
+    /// Worlds, each with one update.
+    pub worlds: u64,
+    /// Rounds until half of the nodes knew it.
+    pub rounds_to_half: Quartet,
+    /// Rounds until 99 % of them did.
+    pub rounds_to_most: Quartet,
+    /// Rounds until all of them did.
+    pub rounds_to_all: Quartet,
+    /// What the literature expects of the last.
+    pub expected_rounds: f64,
+    /// What it would be if in every round just what is expected happened.
+    pub mean_field_rounds: u64,
+    /// Bytes that a node sent until all knew it, on average, digests included: median over the worlds.
+    pub bytes_per_node: f64,
+    /// Whether everybody came to know it in every world.
+    pub verdict: Verdict,
+}
+
+/// Of one size and loss: probes of nodes all of which live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GossipErrors {
+    /// Nodes.
+    pub nodes: u64,
+    /// Messages lost, in a hundred.
+    pub loss_percent: u64,
+    /// Probes, one for each node and period.
+    pub probes: u64,
+    /// Those that nobody answered.
+    pub unanswered: Share,
+    /// The share of those that the protocol's arithmetic expects.
+    pub unanswered_expected: f64,
+    /// Nodes declared dead, by somebody who had waited for their objection.
+    pub declared_dead: Share,
+}
+
+/// A large cluster for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GossipScale {
+    /// Nodes.
+    pub nodes: u64,
+    /// Rounds of each.
+    pub rounds: u64,
+    /// Nodes that wrote something.
+    pub writers: u64,
+    /// Messages lost, in a hundred.
+    pub loss_percent: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Processor time that it took, on one thread, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Whether everybody had heard of every writer in the end.
+    pub verdict: Verdict,
+}
+
+/// A distribution in four numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quartet {
+    /// One in twenty is below.
+    pub p05: f64,
+    /// Half are below.
+    pub p50: f64,
+    /// One in twenty is above.
+    pub p95: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Quartet {
+    /// Of values in any order, by the nearest rank; `None` if there are none.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let last = values.len().checked_sub(1)?;
+        let at = |share: f64| values[((share * values.len() as f64).ceil() as usize).clamp(1, last + 1) - 1];
+        Some(Self { p05: at(0.05), p50: at(0.5), p95: at(0.95), max: values[last] })
+    }
+}
+
+/// How many of the trials, with Wilson's interval of 95 %: sound for few events, too.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// How many.
+    pub events: u64,
+    /// The lower end of the share's interval.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+impl Findings {
+    /// The study's name: that of its folder and its block.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::GossipRounds(_) => "gossip-rounds",
+            Self::GossipErrors(_) => "gossip-errors",
+            Self::GossipScale(_) => "gossip-scale",
+        }
+    }
+
+    /// Whether everything that was judged is as it must be.
+    pub fn holds(&self) -> bool {
+        match self {
+            Self::GossipRounds(rows) => rows.iter().all(|row| row.verdict.holds()),
+            Self::GossipErrors(_) => true,
+            Self::GossipScale(rows) => rows.iter().all(|row| row.verdict.holds()),
+        }
+    }
+
+    /// Its table.
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::GossipRounds(rows) => rounds_layout(rows),
+            Self::GossipErrors(rows) => errors_layout(rows),
+            Self::GossipScale(rows) => scale_layout(rows),
+        }
+    }
+}
+
+impl Study {
+    /// Writes it under `results`; the answer is where.
+    pub fn write(&self, results: &Path) -> Result<PathBuf, RunError> {
+        let commit: String = self.code.git_commit.chars().take(8).collect();
+        let dir = results.join(STUDIES).join(self.findings.name());
+        let path = dir.join(format!("{}-{commit}.json", self.began));
+        let text = serde_json::to_string_pretty(self).expect("plain data") + "\n";
+        fs::create_dir_all(&dir)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|reason| RunError::Io { path: path.clone(), reason })?;
+        Ok(path)
+    }
+
+    /// Every study under `results`, oldest first for each question.
+    pub fn read_all(results: &Path) -> Result<Vec<Self>, RunError> {
+        let mut studies = Vec::new();
+        for dir in entries(&results.join(STUDIES))? {
+            for path in entries(&dir)? {
+                studies.push(Self::read(&path)?);
+            }
+        }
+        Ok(studies)
+    }
+
+    fn read(path: &Path) -> Result<Self, RunError> {
+        let io = |reason| RunError::Io { path: path.to_owned(), reason };
+        let text = fs::read_to_string(path).map_err(io)?;
+        serde_json::from_str(&text).map_err(|error| io(error.into()))
+    }
+
+    /// What contradicts itself in it.
+    pub fn problems(&self) -> Vec<String> {
+        let checks = [
+            (self.format == FORMAT, "format is of another version"),
+            (Utc::parse_compact(&self.began).is_some(), "began is no time"),
+            (!self.findings.layout().rows.is_empty(), "nothing was found"),
+        ];
+        checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned()).collect()
+    }
+}
+
+/// The newest study of each question, by its name.
+pub fn newest(studies: &[Study]) -> BTreeMap<&'static str, &Study> {
+    let mut newest: BTreeMap<&'static str, &Study> = BTreeMap::new();
+    for study in studies {
+        let known = newest.entry(study.findings.name()).or_insert(study);
+        if study.began >= known.began {
+            *known = study;
+        }
+    }
+    newest
+}
+
+fn rounds_layout(rows: &[GossipRounds]) -> Layout {
+    let row = |row: &GossipRounds| {
+        let measured = row.rounds_to_all.p50 / row.expected_rounds;
+        vec![
+            word(&row.exchange),
+            number(row.nodes as f64),
+            number(row.worlds as f64),
+            spread(row.rounds_to_half),
+            spread(row.rounds_to_most),
+            spread(row.rounds_to_all),
+            decimal(row.expected_rounds),
+            number(row.mean_field_rounds as f64),
+            Entry { value: ratio(measured), is_number: true, ..Entry::default() },
+            Entry { value: bytes(row.bytes_per_node), is_number: true, ..Entry::default() },
+            word(row.verdict.name()),
+        ]
+    };
+    let headings = vec![
+        "exchange",
+        "nodes",
+        "worlds",
+        "rounds\nto 50 %",
+        "rounds\nto 99 %",
+        "rounds\nto 100 %",
+        "expected",
+        "mean\nfield",
+        "median ÷\nexpected",
+        "bytes\n/node",
+        "verdict",
+    ];
+    let fanouts: Vec<String> = rows.first().iter().map(|row| row.fanout.to_string()).collect();
+    let caption = format!(
+        "Rounds of one update until so many know it, median and 5 to 95 % of the worlds, at fanout k = {}, without losses. \
+         Expected: the leading terms for all n nodes. Push: log₁₊ₖ n + ln n / k (Pittel 1987 for k = 1; Panagiotou, Pourmiri and \
+         Sauerwald 2015 for more). Pull: log₁₊ₖ n + log₁₊ₖ ln n. Push-pull: log₁₊₂ₖ n + log₁₊ₖ ln n (Karp, Schindelhauer, \
+         Shenker and Vöcking 2000 for k = 1). Mean field: rounds until less than half a node is ignorant, if just what is \
+         expected happens in each. Bytes include digests.",
+        fanouts.join(", ")
+    );
+    Layout { headings, rows: rows.iter().map(row).collect(), caption }
+}
+
+fn errors_layout(rows: &[GossipErrors]) -> Layout {
+    let share = |share: Share, trials: u64| Entry {
+        value: percent(share.events as f64 / trials.max(1) as f64),
+        detail: range(share.low, share.high, percent),
+        is_number: true,
+    };
+    let row = |row: &GossipErrors| {
+        vec![
+            number(row.nodes as f64),
+            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
+            number(row.probes as f64),
+            share(row.unanswered, row.probes),
+            Entry { value: percent(row.unanswered_expected), is_number: true, ..Entry::default() },
+            share(row.declared_dead, row.probes),
+        ]
+    };
+    let headings = vec!["nodes", "loss", "probes", "unanswered", "expected", "declared dead\nper probe"];
+    let caption = "Every node lives, so that each suspicion is false; shares with Wilson's interval of 95 %. Expected: \
+                   (1 − q²)(1 − q⁴)ᵏ for k proxies and q, the probability that a message arrives (SWIM §3.1)."
+        .to_owned();
+    Layout { headings, rows: rows.iter().map(row).collect(), caption }
+}
+
+fn scale_layout(rows: &[GossipScale]) -> Layout {
+    let row = |row: &GossipScale| {
+        vec![
+            number(row.nodes as f64),
+            number(row.rounds as f64),
+            number(row.writers as f64),
+            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
+            number(row.messages as f64),
+            Entry { value: bytes(row.bytes as f64), is_number: true, ..Entry::default() },
+            Entry {
+                value: format!("{:.1} s", row.elapsed_ms as f64 / 1000.0),
+                is_number: true,
+                ..Entry::default()
+            },
+            word(row.verdict.name()),
+        ]
+    };
+    let headings =
+        vec!["nodes", "rounds", "writers", "loss", "messages", "bytes", "time on\none thread", "verdict"];
+    let caption = "Gossip and membership of all nodes, simulated.".to_owned();
+    Layout { headings, rows: rows.iter().map(row).collect(), caption }
+}
+
+fn word(text: &str) -> Entry {
+    Entry { value: text.to_owned(), ..Entry::default() }
+}
+
+fn number(value: f64) -> Entry {
+    Entry { value: count(value), is_number: true, ..Entry::default() }
+}
+
+fn decimal(value: f64) -> Entry {
+    Entry { value: format!("{value:.2}"), is_number: true, ..Entry::default() }
+}
+
+fn spread(quartet: Quartet) -> Entry {
+    let detail = range(quartet.p05, quartet.p95, count);
+    Entry { value: count(quartet.p50), detail, is_number: true }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.3} %", share * 100.0)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn rounds(exchange: &str, nodes: u64) -> GossipRounds {
+        let around = |p50: f64| Quartet { p05: p50 - 1.0, p50, p95: p50 + 1.0, max: p50 + 2.0 };
+        GossipRounds {
+            exchange: exchange.into(),
+            nodes,
+            fanout: 3,
+            worlds: 20,
+            rounds_to_half: around(4.0),
+            rounds_to_most: around(6.0),
+            rounds_to_all: around(7.0),
+            expected_rounds: 8.0,
+            mean_field_rounds: 7,
+            bytes_per_node: 1234.0,
+            verdict: Verdict::Converged,
+        }
+    }
+
+    pub(crate) fn study(began: &str, findings: Findings) -> Study {
+        Study {
+            format: FORMAT,
+            began: began.into(),
+            elapsed_ms: 1_500,
+            findings,
+            code: Code { git_commit: "0123456789abcdef".into(), ..Code::default() },
+            machine: Machine::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_the_newest_of_each_question_counts() {
+        let results = tempfile::tempdir().unwrap();
+        assert_eq!(Study::read_all(results.path()).unwrap(), []);
+        let rounds = || Findings::GossipRounds(vec![rounds("push", 100)]);
+        let all = [study("20260101T000000Z", rounds()), study("20260201T000000Z", rounds())];
+        for study in &all {
+            study.write(results.path()).unwrap();
+            assert!(study.problems().is_empty());
+        }
+        let read = Study::read_all(results.path()).unwrap();
+        assert_eq!(read, all);
+        assert_eq!(newest(&read)["gossip-rounds"], &all[1]);
+    }
+
+    #[test]
+    fn a_study_is_a_table_and_what_does_not_hold_is_said() {
+        let mut findings = Findings::GossipRounds(vec![rounds("push", 100)]);
+        let layout = findings.layout();
+        let values: Vec<&str> = layout.rows[0].iter().map(|entry| &*entry.value).collect();
+        assert_eq!(values[..6], ["push", "100", "20", "4", "6", "7"]);
+        assert_eq!((values[8], values[10]), ("0.88×", "converged"));
+        assert!(findings.holds() && layout.caption.contains("k = 3"));
+        let Findings::GossipRounds(rows) = &mut findings else { unreachable!() };
+        rows[0].verdict = Verdict::Violated;
+        assert!(!findings.holds());
+        assert_eq!(study("yesterday", Findings::GossipErrors(vec![])).problems().len(), 2);
+    }
+
+    #[test]
+    fn quantiles_are_of_the_nearest_rank() {
+        let quartet = Quartet::of((1..=20).rev().map(f64::from).collect()).unwrap();
+        assert_eq!(quartet, Quartet { p05: 1.0, p50: 10.0, p95: 19.0, max: 20.0 });
+        assert_eq!(Quartet::of(vec![3.0]).map(|quartet| quartet.p05), Some(3.0));
+        assert_eq!(Quartet::of(vec![]), None);
+    }
+}
