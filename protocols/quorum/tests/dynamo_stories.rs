@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_kernel::command::{ABSENT, DELETED, FOUND, FULL, STORED};
-use qlab_kernel::{Command, NodeId, Outcome, ReplyBody};
+use qlab_kernel::{Command, NodeId, NodeSet, Outcome, ReplyBody};
 use qlab_quorum::dynamo::envelope::{Reading, Update};
 use qlab_quorum::dynamo::{Config, Conflicts};
 use qlab_quorum::{Dynamo, Quorums};
@@ -203,6 +203,34 @@ fn a_deletion_is_forgotten_after_its_grace_and_not_while_somebody_may_hold_what_
     assert!((0..3).all(|node| cluster.replicas[node].core.keys().next().is_none()));
     cluster.write(0, 3, &BLIND, b"again");
     assert!((0..3).all(|node| cluster.values(node) == [&b"again"[..]]));
+}
+
+#[test]
+fn deletions_that_knew_nothing_of_each_other_become_one_and_are_forgotten() {
+    let grace = Duration::from_secs(5);
+    let mut cluster = cluster(3, Config { tombstone_grace: grace, ..Config::default() });
+    cluster.write(0, 1, &BLIND, b"one");
+    let (_, reading) = cluster.read(0, 1);
+    for (node, cut) in [(0, [2].as_slice()), (2, &[0, 1])] {
+        cluster.cut = cut.iter().map(|node| NodeId(*node)).collect();
+        cluster.put(node, 2, &reading.context, None);
+        cluster.settle();
+        assert_eq!(cluster.answer(), written(DELETED));
+        // It forgets whom it owes; and no tree holds deletions.
+        cluster.crash(node);
+    }
+    cluster.cut = NodeSet::EMPTY;
+    let is_known_to_all = |cluster: &Cluster| {
+        let states: Vec<_> = (0..3).map(|node| cluster.replicas[node].core.state(b"key")).collect();
+        states.iter().all(|state| *state == states[0])
+    };
+    assert!(!is_known_to_all(&cluster));
+    for _ in 0..4 {
+        cluster.pass(grace);
+        cluster.settle();
+    }
+    assert!(is_known_to_all(&cluster));
+    assert!((0..3).all(|node| cluster.replicas[node].core.keys().next().is_none()));
 }
 
 #[test]

@@ -92,7 +92,10 @@ impl Laws<Dynamo> for DynamoLaws {
     }
 
     fn started(&mut self, process: usize, last: Lsn) -> Verdict {
-        self.disks.started(process, last);
+        let node = self.disks.node(process);
+        for key in self.disks.started(process, last) {
+            self.truth.unname(&key, node, &self.disks.written(process, &key));
+        }
         Ok(())
     }
 

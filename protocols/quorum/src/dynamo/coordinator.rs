@@ -71,7 +71,7 @@ impl Dynamo {
             Task::Learn(_) => self.learnt(now, round, state, effects),
             // It holds nothing: nothing older, then.
             Task::Bury { .. } if state.context().is_empty() => self.agreed(now, from, round, effects),
-            Task::Bury { .. } => self.stay(now, round),
+            Task::Bury { .. } => self.disagreed(now, round, state, effects),
             Task::Store { .. } => {}
         }
     }

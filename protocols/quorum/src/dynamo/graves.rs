@@ -5,7 +5,7 @@ use bytes::Bytes;
 use qlab_kernel::{Effects, NodeId, NodeSet, Time, mutant};
 
 use super::Dynamo;
-use super::content::is_tombstone;
+use super::content::{State, is_tombstone};
 use super::operation::{Operation, Task};
 
 /// Deletions that are looked at in a burst.
@@ -65,7 +65,21 @@ impl Dynamo {
         }
     }
 
-    /// Somebody still holds something else, or does not say: later.
+    /// A home holds something else. Both come to hold the same, as whoever knows less takes it in when it asks: deletions are in no
+    /// tree, and nothing else would tell either of them.
+    pub(super) fn disagreed(&mut self, now: Time, round: u64, state: &State, effects: &mut Effects<Self>) {
+        let Some(operation) = self.operations.get(&round) else { return };
+        let (key, before) = (operation.key.clone(), self.held(&operation.key).1);
+        self.absorb(now, &key, state, effects);
+        if self.held(&key).1 == before {
+            self.stay(now, round);
+        } else {
+            // A deletion that was written down now waits for a grace of its own.
+            self.operations.remove(&round);
+        }
+    }
+
+    /// Somebody still knows less, or does not say: later.
     pub(super) fn stay(&mut self, now: Time, round: u64) {
         if let Some(operation) = self.operations.remove(&round) {
             self.graves.push_back((now + self.config.tombstone_grace, operation.key));

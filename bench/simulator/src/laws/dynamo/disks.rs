@@ -119,7 +119,7 @@ impl Disks {
     }
 
     pub(crate) fn synced(&mut self, process: usize, durable: Lsn) {
-        let node = NodeId((process % self.nodes) as u16);
+        let node = self.node(process);
         let disk = &mut self.disks[process];
         while let Some((_, key, state)) = disk.on_the_way.pop_front_if(|(lsn, _, _)| *lsn <= durable) {
             if let Some(state) = &state {
@@ -129,16 +129,22 @@ impl Disks {
         }
     }
 
-    /// A journal that ends with `last` was opened: what was on its way and is not there never will be.
-    pub(crate) fn started(&mut self, process: usize, last: Lsn) {
+    /// Whose process it is.
+    pub(crate) fn node(&self, process: usize) -> NodeId {
+        NodeId((process % self.nodes) as u16)
+    }
+
+    /// A journal that ends with `last` was opened: what was on its way and is not there never will be. Under which keys that was is
+    /// the answer.
+    pub(crate) fn started(&mut self, process: usize, last: Lsn) -> Vec<Bytes> {
         self.synced(process, last);
         let disk = &mut self.disks[process];
         if last == Lsn::ZERO {
             // Another disk, or nothing was ever written.
             *disk = Disk::default();
         }
-        disk.on_the_way.clear();
         disk.written = disk.held.clone();
+        disk.on_the_way.drain(..).map(|(_, key, _)| key).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use qlab_clocks::{Dot, VectorClock};
+use qlab_kernel::NodeId;
 use qlab_quorum::dynamo::State;
 
 use crate::laws::{Verdict, broken};
@@ -64,6 +65,16 @@ impl Truth {
         let known = self.keys.entry(key.clone()).or_default();
         for (dot, content) in state.dotted() {
             known.name(dot, content.value.as_ref());
+        }
+    }
+
+    /// A crash left `node` with this: what it had named since, and told nobody of, was never written.
+    pub(crate) fn unname(&mut self, key: &Bytes, node: NodeId, left: &State) {
+        let Some(known) = self.keys.get_mut(key) else { return };
+        let is_gone = |dot: &Dot, write: &Write| dot.node == node && !left.knows(*dot) && !write.is_told;
+        for (dot, write) in known.writes.extract_if(|dot, write| is_gone(dot, write)) {
+            known.order.retain(|(named, _)| *named != dot);
+            known.dots.retain(|value, named| *named != dot || Some(value) != write.value.as_ref());
         }
     }
 
