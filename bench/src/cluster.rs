@@ -78,6 +78,9 @@ pub fn options(point: &Point) -> toml::Table {
     own.map(|(name, value)| (name.to_owned(), option_value(value))).collect()
 }
 
+/// What replicas count whose copies agree later: repair on reading, handing over, comparing trees.
+const REPAIRS: [&str; 3] = ["repairs", "handoffs", "exchanged"];
+
 fn used(status: &Status) -> Used {
     let transport = &status.transport;
     Used {
@@ -85,6 +88,10 @@ fn used(status: &Status) -> Used {
         leads: Some(status.leader == Some(status.node)),
         syncs: Some(status.journal.syncs),
         messages: Some(transport.peer_frames_out + transport.client_frames_in + transport.client_frames_out),
+        repairs: REPAIRS
+            .iter()
+            .filter_map(|name| status.counters.get(*name).copied())
+            .reduce(u64::wrapping_add),
         decisions: status.counters.get("decisions").copied(),
         round_trips: status.counters.get("round_trips").copied(),
         bytes: Some(transport.peer_bytes_out + transport.client_bytes_in + transport.client_bytes_out),

@@ -4,11 +4,10 @@
 //! stale if a write had been answered before it was sent that it neither found nor found replaced.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 use qlab_loadgen::history::{End, FOREIGN, History, Kind};
 use qlab_loadgen::sightings::{Sighting, Sightings};
-use qlab_report::Verdict;
+use qlab_report::{Freshness, Verdict};
 
 use crate::verdict::Judgement;
 
@@ -16,7 +15,7 @@ use crate::verdict::Judgement;
 const WRITES_MAX: usize = 16;
 /// Writes that are followed from one to the one that replaced it.
 const STEPS_MAX: usize = 64;
-/// Ends of the ages by which staleness is told, in nanoseconds.
+/// Ends of the ages by which staleness is told, in nanoseconds: those of [`Freshness`].
 const AGES_NS: [u64; 6] = [1_000_000, 2_000_000, 5_000_000, 10_000_000, 50_000_000, u64::MAX];
 
 /// Judges what clients saw, of a store that may lose updates or may not.
@@ -85,28 +84,27 @@ impl Staleness {
     }
 }
 
-/// The curve: how likely a read is fresh that is sent so long after a write was answered (Bailis et al., "Probabilistically Bounded
-/// Staleness for Practical Partial Quorums", 2012).
-impl fmt::Display for Staleness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = |part: u64, all: u64| 100.0 * part as f64 / all.max(1) as f64;
-        write!(
-            f,
-            "{:.3} % of {} reads were stale, by {:.1} writes; {:.3} values a read; fresh after",
-            share(self.stale, self.reads),
-            self.reads,
-            self.missed as f64 / self.stale.max(1) as f64,
-            self.values as f64 / self.reads.max(1) as f64,
-        )?;
-        let bins = AGES_NS.iter().zip(&self.by_age).filter(|(_, (reads, _))| *reads > 0);
-        for (end_ns, (reads, stale)) in bins {
-            let fresh = 100.0 - share(*stale, *reads);
-            match end_ns {
-                &u64::MAX => write!(f, " more: {fresh:.2} %")?,
-                end_ns => write!(f, " <{} ms: {fresh:.2} %,", end_ns / 1_000_000)?,
-            }
+impl Staleness {
+    /// The figures of a row of a store that promises this; those that nothing was counted for are absent.
+    pub fn told(&self, promise: &str) -> Freshness {
+        let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
+        let fresh = |bin: usize| {
+            let (reads, stale) = self.by_age[bin];
+            share(reads - stale, reads)
+        };
+        Freshness {
+            promise: Some(promise.to_owned()),
+            stale: share(self.stale, self.reads),
+            missed_writes: share(self.missed, self.stale),
+            values_per_read: share(self.values, self.reads),
+            repairs_per_op: None,
+            below_1ms: fresh(0),
+            below_2ms: fresh(1),
+            below_5ms: fresh(2),
+            below_10ms: fresh(3),
+            below_50ms: fresh(4),
+            later: fresh(5),
         }
-        Ok(())
     }
 }
 
@@ -202,11 +200,16 @@ mod tests {
         sightings.saw(7, 10_000_000, [2].into_iter());
         let staleness = Staleness::of(&history, &sightings);
         assert_eq!((staleness.reads, staleness.stale, staleness.missed), (4, 1, 1));
-        let words = staleness.to_string();
-        assert!(
-            words.starts_with("25.000 % of 4 reads were stale, by 1.0 writes; 1.000 values a read"),
-            "{words}"
-        );
-        assert!(words.contains("<1 ms: 66.67 %") && words.contains("<10 ms: 100.00 %"), "{words}");
+        let told = staleness.told("no lost update");
+        let expected = Freshness {
+            promise: Some("no lost update".to_owned()),
+            stale: Some(0.25),
+            missed_writes: Some(1.0),
+            values_per_read: Some(1.0),
+            below_1ms: Some(2.0 / 3.0),
+            below_10ms: Some(1.0),
+            ..Freshness::default()
+        };
+        assert_eq!(told, expected);
     }
 }

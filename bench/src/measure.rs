@@ -13,7 +13,7 @@ use qlab_loadgen::targets::voting::Voting;
 use qlab_machines::MachineKind;
 use qlab_node::keys::Credentials;
 use qlab_node::systems;
-use qlab_report::Verdict;
+use qlab_report::{Freshness, Verdict};
 use qlab_transport::{ClientEndpoint, Identity, Options, Roster, Socket};
 
 use crate::clock::{Stopwatch, wait};
@@ -43,6 +43,8 @@ pub struct Measurement {
     pub strikes: Vec<Strike>,
     /// Was it right?
     pub judgement: Judgement,
+    /// How fresh reads were where they may be stale; the costs of repair are in `used`.
+    pub freshness: Freshness,
     /// What people should know of it.
     pub remarks: Vec<String>,
 }
@@ -73,11 +75,11 @@ pub fn measure(
         let next = ours(cluster).map_or(Ok(None), |fleet| nemesis.act(fleet))?;
         Ok(next.unwrap_or(WATCH_INTERVAL))
     })?;
-    let mut remarks = Vec::new();
+    let (mut remarks, mut freshness) = (Vec::new(), Freshness::default());
     let mut judgement = match (&outcome.sightings, point.machine.kind) {
         (Some(sightings), _) => {
             let guarantee = systems::dynamo_guarantee(&cluster::options(point), point.replicas as usize)?;
-            remarks.push(format!("{}: {}", guarantee.name, Staleness::of(&outcome.history, sightings)));
+            freshness = Staleness::of(&outcome.history, sightings).told(guarantee.name);
             eventual::judge(&outcome.history, sightings, guarantee.may_lose)
         }
         (None, MachineKind::Kv) => verdict::judge(&outcome.history, point.system.model()),
@@ -98,7 +100,7 @@ pub fn measure(
         [before, after] if !point.faults.kills() => difference(before, after),
         _ => Vec::new(),
     };
-    Ok(Measurement { outcome, used, strikes: nemesis.into_strikes(), judgement, remarks })
+    Ok(Measurement { outcome, used, strikes: nemesis.into_strikes(), judgement, freshness, remarks })
 }
 
 /// Puts a load on a cluster. `watch` hears of every moment of the load with its time, and of nothing in between; it may disturb
@@ -244,6 +246,7 @@ fn difference(before: &[Used], after: &[Used]) -> Vec<Used> {
         syncs: grown(before.syncs, after.syncs),
         messages: grown(before.messages, after.messages),
         bytes: grown(before.bytes, after.bytes),
+        repairs: grown(before.repairs, after.repairs),
         decisions: grown(before.decisions, after.decisions),
         round_trips: grown(before.round_trips, after.round_trips),
     });

@@ -8,7 +8,7 @@ use qlab_loadgen::mix::Class;
 use qlab_loadgen::recorder::Recorder;
 use qlab_loadgen::run::Outcome;
 use qlab_report::quantiles::is_known;
-use qlab_report::{Cell, CpuByRole, FaultEffect, LatencyKind, LatencyRecord, Quantiles, Slice};
+use qlab_report::{Cell, CpuByRole, FaultEffect, Freshness, LatencyKind, LatencyRecord, Quantiles, Slice};
 
 use crate::effects::effects;
 use crate::measure::Measurement;
@@ -80,6 +80,10 @@ pub fn cell(
         messages_per_op: per_op(sum(|used| used.messages).map(|messages| messages as f64)),
         bytes_per_op: per_op(sum(|used| used.bytes).map(|bytes| bytes as f64)),
         round_trips_per_decision: round_trips_per_decision(&measured.used),
+        freshness: Freshness {
+            repairs_per_op: per_op(sum(|used| used.repairs).map(|repairs| repairs as f64)),
+            ..measured.freshness.clone()
+        },
         verdict: measured.judgement.verdict,
         judged_ops: measured.judgement.judged_ops,
         validity,

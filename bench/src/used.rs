@@ -13,6 +13,8 @@ pub struct Used {
     pub messages: Option<u64>,
     /// Their bytes.
     pub bytes: Option<u64>,
+    /// States it sent to repair copies, in whichever way.
+    pub repairs: Option<u64>,
     /// Values it decided by itself.
     pub decisions: Option<u64>,
     /// Questions that it asked of a quorum for those.

@@ -140,6 +140,7 @@ mod tests {
     use qlab_loadgen::mix::Class;
     use qlab_loadgen::recorder::{Times, Window};
     use qlab_loadgen::run::Outcome;
+    use qlab_report::Freshness;
 
     use super::*;
     use crate::effects::effects;
@@ -188,6 +189,7 @@ mod tests {
                 judged_ops: 1,
                 explanation: String::new(),
             },
+            freshness: Freshness::default(),
             remarks: Vec::new(),
         }
     }

@@ -221,6 +221,9 @@ fn block(name: &str, Found { runs, campaigns, studies }: &Found, charts: &str) -
         ["table", plan] => {
             newest(plan, runs).map(|run| markdown::table(&Layout::of(&run.cells)) + &origin(run))
         }
+        ["freshness", plan] => {
+            newest(plan, runs).map(|run| markdown::table(&Layout::freshness(&run.cells)) + &origin(run))
+        }
         ["ratios", plan] => {
             newest(plan, runs).map(|run| markdown::table(&over_system(run, FLOOR)) + &origin(run))
         }
@@ -243,7 +246,7 @@ fn block(name: &str, Found { runs, campaigns, studies }: &Found, charts: &str) -
             .map(|study| told(study, charts))
             .ok_or_else(|| format!("no study {name:?} is in results")),
         _ => Err(
-            "there are the blocks \"table PLAN\", \"ratios PLAN [SYSTEM]\", \"settings PLAN CELL\", \"faults\", \
+            "there are the blocks \"table PLAN\", \"freshness PLAN\", \"ratios PLAN [SYSTEM]\", \"settings PLAN CELL\", \"faults\", \
              \"runs\", \"campaigns\", \"campaign SYSTEM\" and \"study NAME\""
                 .to_owned(),
         ),

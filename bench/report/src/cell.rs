@@ -88,6 +88,10 @@ pub struct Cell {
     #[serde(default)]
     pub freed_ns: Quantiles,
 
+    /// What a store promises whose reads may be stale, and how stale they were; empty of every other.
+    #[serde(default)]
+    pub freshness: Freshness,
+
     /// Was it right?
     pub verdict: Verdict,
     /// Operations that the verdict rests on.
@@ -151,6 +155,35 @@ pub struct CpuByRole {
     pub leader: Option<f64>,
     /// The mean of the other replicas.
     pub follower: Option<f64>,
+}
+
+/// How fresh reads were. A read is stale if it misses a write that had been answered before it was sent. The shares by age are the
+/// curve of Bailis et al., "Probabilistically Bounded Staleness for Practical Partial Quorums" (2012): how likely a read is
+/// fresh that is sent so long after the last write of its key was answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// What is promised, in words.
+    pub promise: Option<String>,
+    /// Share of stale reads, 0 to 1.
+    pub stale: Option<f64>,
+    /// Writes that a stale read missed, the mean.
+    pub missed_writes: Option<f64>,
+    /// Values that a read found side by side, the mean.
+    pub values_per_read: Option<f64>,
+    /// States sent to repair copies, in whichever way, per operation.
+    pub repairs_per_op: Option<f64>,
+    /// Share of fresh reads among those sent less than 1 ms after the last write.
+    pub below_1ms: Option<f64>,
+    /// The same from there to 2 ms.
+    pub below_2ms: Option<f64>,
+    /// The same from there to 5 ms.
+    pub below_5ms: Option<f64>,
+    /// The same from there to 10 ms.
+    pub below_10ms: Option<f64>,
+    /// The same from there to 50 ms.
+    pub below_50ms: Option<f64>,
+    /// The same of all later ones.
+    pub later: Option<f64>,
 }
 
 /// What a write has survived when it is acknowledged.

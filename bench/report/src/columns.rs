@@ -109,10 +109,21 @@ pub const COLUMNS: &[Column] = &[
     column("freed_p999_ns", &["freed_ns", "p999"], Form::Count, "ns, a lock's holder's death to the next one's grant; empty without locks"),
     column("freed_max_ns", &["freed_ns", "max"], Form::Count, "ns, a lock's holder's death to the next one's grant; empty without locks"),
     column("freed_count", &["freed_ns", "count"], Form::Count, "samples"),
+    column("promise", &["freshness", "promise"], Form::Text, "what a store promises whose reads may be stale; empty of others"),
+    column("stale_reads", &["freshness", "stale"], Form::Real, "share of reads that missed a write answered before they were sent, 0 to 1"),
+    column("missed_writes", &["freshness", "missed_writes"], Form::Real, "writes that a stale read missed, the mean"),
+    column("values_per_read", &["freshness", "values_per_read"], Form::Real, "values that a read found side by side, the mean"),
+    column("repairs_per_op", &["freshness", "repairs_per_op"], Form::Real, "states sent to repair copies per operation"),
+    column("fresh_below_1ms", &["freshness", "below_1ms"], Form::Real, "share of fresh reads, by time since the last write was answered"),
+    column("fresh_below_2ms", &["freshness", "below_2ms"], Form::Real, "share of fresh reads, by time since the last write was answered"),
+    column("fresh_below_5ms", &["freshness", "below_5ms"], Form::Real, "share of fresh reads, by time since the last write was answered"),
+    column("fresh_below_10ms", &["freshness", "below_10ms"], Form::Real, "share of fresh reads, by time since the last write was answered"),
+    column("fresh_below_50ms", &["freshness", "below_50ms"], Form::Real, "share of fresh reads, by time since the last write was answered"),
+    column("fresh_later", &["freshness", "later"], Form::Real, "share of fresh reads, by time since the last write was answered"),
 ];
 
 /// Columns that files of earlier versions lack. What they would hold has a value for "not there".
-const ADDED_LATER: [&str; 14] = [
+const ADDED_LATER: [&str; 25] = [
     "round_trips_per_decision",
     "fault_schedule",
     "hand_off_p50_ns",
@@ -127,6 +138,17 @@ const ADDED_LATER: [&str; 14] = [
     "freed_p999_ns",
     "freed_max_ns",
     "freed_count",
+    "promise",
+    "stale_reads",
+    "missed_writes",
+    "values_per_read",
+    "repairs_per_op",
+    "fresh_below_1ms",
+    "fresh_below_2ms",
+    "fresh_below_5ms",
+    "fresh_below_10ms",
+    "fresh_below_50ms",
+    "fresh_later",
 ];
 
 /// Why a table of cells could not be written or read.

@@ -37,6 +37,23 @@ const RARE: &[(&str, Read)] = &[
     ("hand-off\np50", |row| spread(row.hand_off_p50_ns, nanoseconds)),
     ("hand-off\np99", |row| spread(row.hand_off_p99_ns, nanoseconds)),
     ("freed\np50", |row| spread(row.freed_p50_ns, nanoseconds)),
+    ("promise", |row| word(&or_absent_word(row.first.freshness.promise.as_deref()))),
+    ("stale\nreads", |row| spread(row.spread(|cell| cell.freshness.stale), percent)),
+];
+
+/// The columns that say how fresh reads were, of those that may be stale.
+const FRESHNESS: &[(&str, Read)] = &[
+    ("promise", |row| word(&or_absent_word(row.first.freshness.promise.as_deref()))),
+    ("stale\nreads", |row| spread(row.spread(|cell| cell.freshness.stale), percent)),
+    ("writes\nmissed", |row| spread(row.spread(|cell| cell.freshness.missed_writes), count)),
+    ("values\n/read", |row| spread(row.spread(|cell| cell.freshness.values_per_read), count)),
+    ("fresh\n<1 ms", |row| spread(row.spread(|cell| cell.freshness.below_1ms), percent)),
+    ("1–2 ms", |row| spread(row.spread(|cell| cell.freshness.below_2ms), percent)),
+    ("2–5 ms", |row| spread(row.spread(|cell| cell.freshness.below_5ms), percent)),
+    ("5–10 ms", |row| spread(row.spread(|cell| cell.freshness.below_10ms), percent)),
+    ("10–50 ms", |row| spread(row.spread(|cell| cell.freshness.below_50ms), percent)),
+    ("later", |row| spread(row.spread(|cell| cell.freshness.later), percent)),
+    ("repairs\n/op", |row| spread(row.spread(|cell| cell.freshness.repairs_per_op), count)),
 ];
 
 /// The columns of every table before the rare ones.
@@ -97,6 +114,20 @@ impl Layout {
     /// The table of a run's cells.
     pub fn of(cells: &[Cell]) -> Self {
         let rows = rows(cells);
+        let absent = or_absent(None, count);
+        let rare = RARE.iter().filter(|(_, read)| rows.iter().any(|row| read(row).value != absent));
+        let columns: Vec<_> = COLUMNS.iter().chain(rare).chain(LAST_COLUMNS).collect();
+        Self::with(&rows, &columns)
+    }
+
+    /// How fresh reads were in a run's cells, of those systems whose reads may be stale.
+    pub fn freshness(cells: &[Cell]) -> Self {
+        let rows: Vec<Row<'_>> =
+            rows(cells).into_iter().filter(|row| row.first.freshness.promise.is_some()).collect();
+        Self::with(&rows, &FRESHNESS.iter().collect::<Vec<_>>())
+    }
+
+    fn with(rows: &[Row<'_>], columns: &[&(&'static str, Read)]) -> Self {
         let varies = |parameter: &&Parameter| {
             rows.iter().any(|row| (parameter.read)(row.first) != (parameter.read)(rows[0].first))
         };
@@ -104,14 +135,19 @@ impl Layout {
         let has_ranks = rows.iter().any(|row| row.rank.is_some());
         let mut headings = vec!["cell", "system"];
         headings.extend(varying.iter().map(|parameter| parameter.heading));
-        let absent = or_absent(None, count);
-        let rare = RARE.iter().filter(|(_, read)| rows.iter().any(|row| read(row).value != absent));
-        let columns: Vec<_> = COLUMNS.iter().chain(rare).chain(LAST_COLUMNS).collect();
         headings.extend(columns.iter().map(|(heading, _)| heading));
         headings.extend(has_ranks.then_some("rank"));
-        let entries = rows.iter().map(|row| entries(row, &varying, &columns, has_ranks)).collect();
-        Self { headings, rows: entries, caption: caption(&rows, &shared) }
+        let entries = rows.iter().map(|row| entries(row, &varying, columns, has_ranks)).collect();
+        Self { headings, rows: entries, caption: caption(rows, &shared) }
     }
+}
+
+fn or_absent_word(word: Option<&str>) -> String {
+    word.map_or_else(|| or_absent(None, count), str::to_owned)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
 }
 
 fn entries(row: &Row<'_>, varying: &[&Parameter], columns: &[&(&str, Read)], has_ranks: bool) -> Vec<Entry> {

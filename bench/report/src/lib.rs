@@ -55,7 +55,7 @@ pub mod utc;
 pub mod validate;
 
 pub use campaign::Campaign;
-pub use cell::{Cell, CellKey, CpuByRole, Durability, Output, Reason, Validity, Verdict};
+pub use cell::{Cell, CellKey, CpuByRole, Durability, Freshness, Output, Reason, Validity, Verdict};
 pub use faults::FaultEffect;
 pub use hlog::{LatencyKind, LatencyRecord};
 pub use manifest::{Code, Design, Health, Machine, Manifest, Status};

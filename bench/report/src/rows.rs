@@ -79,6 +79,8 @@ pub struct Row<'a> {
     pub hand_off_p99_ns: Option<Spread>,
     /// From a lock's holder's death to the next one's grant, in nanoseconds.
     pub freed_p50_ns: Option<Spread>,
+    /// All repeats, in the order of the file.
+    pub cells: Vec<&'a Cell>,
     /// The worst verdict.
     pub verdict: Verdict,
     /// Operations judged in all repeats.
@@ -104,6 +106,11 @@ impl Row<'_> {
     /// Whether this row is the floor that others are compared with.
     pub fn is_floor(&self) -> bool {
         self.first.system == FLOOR
+    }
+
+    /// The spread of a figure over the repeats that have it.
+    pub fn spread(&self, value: impl Fn(&Cell) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.cells.iter().filter_map(|cell| value(cell)))
     }
 
     /// Only what was measured properly, judged right and repeated in enough rounds may be ranked.
@@ -162,6 +169,7 @@ fn row<'a>(all: &[Cell], repeats: &[&'a Cell]) -> Row<'a> {
         hand_off_p50_ns: spread(&|cell| cell.hand_off_ns.p50.map(|ns| ns as f64)),
         hand_off_p99_ns: spread(&|cell| cell.hand_off_ns.p99.map(|ns| ns as f64)),
         freed_p50_ns: spread(&|cell| cell.freed_ns.p50.map(|ns| ns as f64)),
+        cells: repeats.to_vec(),
         verdict: repeats.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Unchecked),
         judged_ops: repeats.iter().fold(0, |sum, cell| sum.saturating_add(cell.judged_ops)),
         validity: repeats.iter().map(|cell| cell.validity).max().unwrap_or(Validity::Invalid),

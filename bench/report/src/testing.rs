@@ -10,8 +10,8 @@ use hdrhistogram::Histogram;
 use proptest::{collection, option, prelude::*, sample};
 
 use crate::{
-    Cell, Code, CpuByRole, Design, Durability, FaultEffect, Health, LatencyKind, LatencyRecord, Machine,
-    Manifest, Quantiles, Reason, RunWriter, Slice, Status, Utc, Validity, Verdict,
+    Cell, Code, CpuByRole, Design, Durability, FaultEffect, Freshness, Health, LatencyKind, LatencyRecord,
+    Machine, Manifest, Quantiles, Reason, RunWriter, Slice, Status, Utc, Validity, Verdict,
     manifest::{FORMAT, Summary},
     ratios::FLOOR,
 };
@@ -66,6 +66,7 @@ pub(crate) fn cell() -> Cell {
         round_trips_per_decision: None,
         hand_off_ns: Quantiles::default(),
         freed_ns: Quantiles::default(),
+        freshness: Freshness::default(),
         verdict: Verdict::Linearizable,
         judged_ops: 61_500,
         validity: Validity::Valid,
@@ -191,6 +192,19 @@ pub(crate) fn any_cell() -> impl Strategy<Value = Cell> {
             lag_ns: latency[2],
             hand_off_ns: latency[3],
             freed_ns: latency[4],
+            freshness: Freshness {
+                promise: rest.1.map(|_| "no lost update".into()),
+                stale: rates.3,
+                missed_writes: rates.4,
+                values_per_read: rest.1,
+                repairs_per_op: rates.2[0],
+                below_1ms: rates.2[1],
+                below_2ms: rates.2[2],
+                below_5ms: rates.2[3],
+                below_10ms: rates.0,
+                below_50ms: rates.1,
+                later: rates.3,
+            },
             cpu_us_per_op: rates.2[0],
             cpu_us_per_op_by_role: CpuByRole { client: rates.2[1], leader: rates.2[2], follower: rates.2[3] },
             fsyncs_per_op: rates.3,

@@ -11,7 +11,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    Campaign, Cell, CellKey, LatencyKind, Quantiles, Run, RunError, Study, Validity, Verdict,
+    Campaign, Cell, CellKey, Freshness, LatencyKind, Quantiles, Run, RunError, Study, Validity, Verdict,
     campaign::CAMPAIGNS,
     manifest::{FORMAT, Summary},
     run_dir::{CELLS_FILE, HLOG_FILE, MANIFEST_FILE, PLAN_FILE, file_name, files_of, hash_file, run_dirs},
@@ -129,6 +129,12 @@ fn key_problems(run: &Run) -> Vec<String> {
     twice.map(|key| format!("{CELLS_FILE}: {key} is there twice")).collect()
 }
 
+fn shares(cell: &Cell) -> impl Iterator<Item = Option<f64>> {
+    let Freshness { stale, below_1ms, below_2ms, below_5ms, below_10ms, below_50ms, later, .. } =
+        cell.freshness;
+    [stale, below_1ms, below_2ms, below_5ms, below_10ms, below_50ms, later].into_iter()
+}
+
 fn cell_problems(cell: &Cell) -> Vec<String> {
     let reals = [cell.offered_per_s, cell.throughput_per_s, cell.cpu_us_per_op, cell.fsyncs_per_op]
         .into_iter()
@@ -137,6 +143,10 @@ fn cell_problems(cell: &Cell) -> Vec<String> {
         (reals.flatten().all(|real| real >= 0.0), "a rate or a cost is negative"),
         ((0.0..=1.0).contains(&cell.read_fraction), "read_fraction is not between 0 and 1"),
         (cell.round > 0 && cell.repeat > 0, "rounds and repeats count from 1"),
+        (
+            shares(cell).flatten().all(|share| (0.0..=1.0).contains(&share)),
+            "a share of reads is not between 0 and 1",
+        ),
         ((cell.validity == Validity::Valid) == cell.reasons.is_empty(), "validity and reasons disagree"),
         (!cell.verdict.holds() || cell.judged_ops > 0, "a verdict on no operation at all"),
         (

@@ -102,7 +102,7 @@ use crate::outbox::Outbox;
 use crate::quorums::Quorums;
 use crate::rewriting::Rewriting;
 use crate::sessions::OwnSessions;
-use operation::Operation;
+use operation::{Operation, Task};
 use ring::Ring;
 use store::Store;
 
@@ -268,6 +268,13 @@ impl Dynamo {
     #[must_use]
     pub fn homes_of(&self, key: &[u8]) -> NodeSet {
         self.homes(key)
+    }
+
+    /// Writes that it brings about, whether their clients still wait or not.
+    #[must_use]
+    pub fn writes_under_way(&self) -> usize {
+        let is_write = |operation: &&Operation| matches!(operation.task, Task::Learn(_) | Task::Store { .. });
+        self.operations.values().filter(is_write).count()
     }
 
     /// The roots of the trees of all ranges whose home this is, by range: equal on homes that hold the same.
