@@ -1,6 +1,9 @@
 //! Studies: questions that are not a load on a cluster, such as how fast gossip spreads or how true a clock is. Each leaves one file
 //! under `results/studies`, which holds its figures, its verdicts and where they come from; how it is shown follows from that.
 
+mod clock_run;
+mod gossip_run;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -15,6 +18,9 @@ use crate::{
     layout::{Entry, Layout},
     numbers::{bytes, count, range, ratio},
 };
+
+pub use clock_run::{ClockRun, Expected, Tail};
+pub use gossip_run::GossipRun;
 
 /// The folder of studies, within that of results.
 pub const STUDIES: &str = "studies";
@@ -49,6 +55,10 @@ pub enum Findings {
     GossipErrors(Vec<GossipErrors>),
     /// What a large cluster costs to simulate.
     GossipScale(Vec<GossipScale>),
+    /// How fast updates spread among processes, and whether these know who of them lives.
+    GossipRuns(Vec<GossipRun>),
+    /// How true clocks of processes are, against what they claim.
+    ClockRuns(Vec<ClockRun>),
 }
 
 /// Of one way to gossip among so many nodes, over many worlds.
@@ -162,6 +172,8 @@ impl Findings {
             Self::GossipRounds(_) => "gossip-rounds",
             Self::GossipErrors(_) => "gossip-errors",
             Self::GossipScale(_) => "gossip-scale",
+            Self::GossipRuns(_) => "gossip-runs",
+            Self::ClockRuns(_) => "clock-runs",
         }
     }
 
@@ -171,6 +183,8 @@ impl Findings {
             Self::GossipRounds(rows) => rows.iter().all(|row| row.verdict.holds()),
             Self::GossipErrors(_) => true,
             Self::GossipScale(rows) => rows.iter().all(|row| row.verdict.holds()),
+            Self::GossipRuns(rows) => rows.iter().all(|row| row.verdict.holds()),
+            Self::ClockRuns(rows) => rows.iter().all(ClockRun::is_as_expected),
         }
     }
 
@@ -180,6 +194,8 @@ impl Findings {
             Self::GossipRounds(rows) => rounds_layout(rows),
             Self::GossipErrors(rows) => errors_layout(rows),
             Self::GossipScale(rows) => scale_layout(rows),
+            Self::GossipRuns(rows) => gossip_run::layout(rows),
+            Self::ClockRuns(rows) => clock_run::layout(rows),
         }
     }
 }
@@ -280,11 +296,6 @@ fn rounds_layout(rows: &[GossipRounds]) -> Layout {
 }
 
 fn errors_layout(rows: &[GossipErrors]) -> Layout {
-    let share = |share: Share, trials: u64| Entry {
-        value: percent(share.events as f64 / trials.max(1) as f64),
-        detail: range(share.low, share.high, percent),
-        is_number: true,
-    };
     let row = |row: &GossipErrors| {
         vec![
             number(row.nodes as f64),
@@ -338,8 +349,17 @@ fn decimal(value: f64) -> Entry {
 }
 
 fn spread(quartet: Quartet) -> Entry {
-    let detail = range(quartet.p05, quartet.p95, count);
-    Entry { value: count(quartet.p50), detail, is_number: true }
+    spread_of(quartet, count)
+}
+
+fn spread_of(quartet: Quartet, form: fn(f64) -> String) -> Entry {
+    let detail = range(quartet.p05, quartet.p95, form);
+    Entry { value: form(quartet.p50), detail, is_number: true }
+}
+
+fn share(share: Share, trials: u64) -> Entry {
+    let value = percent(share.events as f64 / trials.max(1) as f64);
+    Entry { value, detail: range(share.low, share.high, percent), is_number: true }
 }
 
 fn percent(share: f64) -> String {

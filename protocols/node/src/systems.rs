@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use qlab_kernel::Protocol;
+use qlab_clocks::sync::Clock;
+use qlab_gossip::{Exchange, Gossip};
+use qlab_kernel::{NodeSet, Protocol};
 use qlab_machines::MachineKind;
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
@@ -16,8 +18,17 @@ use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
 
 /// Every system's name.
-pub const NAMES: [&str; 7] =
-    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME];
+pub const NAMES: [&str; 9] = [
+    Unreplicated::NAME,
+    Raft::NAME,
+    MultiPaxos::NAME,
+    Paxos::NAME,
+    Pbft::NAME,
+    Abd::NAME,
+    Dynamo::NAME,
+    Gossip::NAME,
+    Clock::NAME,
+];
 
 /// Why options do not make a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +67,8 @@ pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(),
         Pbft::NAME => pbft(options, replicas, Keyring::simulated(0, 0, 0)).map(drop),
         Abd::NAME => abd(options, replicas).map(drop),
         Dynamo::NAME => dynamo(options, replicas).map(drop),
+        Gossip::NAME => gossip(options).map(drop),
+        Clock::NAME => clock(options, replicas).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -66,6 +79,7 @@ pub fn check_machine(system: &str, machine: MachineKind) -> Result<(), OptionsEr
         (_, MachineKind::Kv) | (Unreplicated::NAME | Raft::NAME | MultiPaxos::NAME, _) => return Ok(()),
         (Paxos::NAME, _) => "it decides registers one by one, and locks need one log",
         (Abd::NAME | Dynamo::NAME, _) => "it keeps registers, and locks need a log",
+        (Gossip::NAME | Clock::NAME, _) => "it has no log, and locks need one",
         // One that may lie may say that time has passed, and end leases whose holders believe in them.
         (Pbft::NAME, _) => {
             "leases go by the clock of whoever leads, and its replicas do not believe each other"
@@ -86,6 +100,8 @@ pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), O
         Pbft::NAME => read::<PbftOptions>(Pbft::NAME, &options).map(drop),
         Abd::NAME => read::<AbdOptions>(Abd::NAME, &options).map(drop),
         Dynamo::NAME => read::<DynamoOptions>(Dynamo::NAME, &options).map(drop),
+        Gossip::NAME => read::<GossipOptions>(Gossip::NAME, &options).map(drop),
+        Clock::NAME => read::<ClockOptions>(Clock::NAME, &options).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -392,6 +408,85 @@ pub(crate) fn dynamo(options: &toml::Table, replicas: usize) -> Result<dynamo::C
     Ok(config)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GossipOptions {
+    exchange: Option<ExchangeName>,
+    fanout: Option<usize>,
+    round_interval_ms: Option<u64>,
+    probe_interval_ms: Option<u64>,
+    probe_timeout_ms: Option<u64>,
+    proxies: Option<usize>,
+    suspicion_multiplier: Option<u32>,
+    rumour_multiplier: Option<u32>,
+    store_bytes_max: Option<usize>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ExchangeName {
+    Push,
+    Pull,
+    PushPull,
+}
+
+pub(crate) fn gossip(options: &toml::Table) -> Result<qlab_gossip::Config, OptionsError> {
+    let options: GossipOptions = read(Gossip::NAME, options)?;
+    let defaults = qlab_gossip::Config::default();
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let config = qlab_gossip::Config {
+        exchange: match options.exchange {
+            None | Some(ExchangeName::PushPull) => Exchange::PushPull,
+            Some(ExchangeName::Push) => Exchange::Push,
+            Some(ExchangeName::Pull) => Exchange::Pull,
+        },
+        fanout: options.fanout.unwrap_or(defaults.fanout),
+        round_interval: milliseconds(options.round_interval_ms, defaults.round_interval),
+        probe_interval: milliseconds(options.probe_interval_ms, defaults.probe_interval),
+        probe_timeout: milliseconds(options.probe_timeout_ms, defaults.probe_timeout),
+        proxies: options.proxies.unwrap_or(defaults.proxies),
+        suspicion_multiplier: options.suspicion_multiplier.unwrap_or(defaults.suspicion_multiplier),
+        rumour_multiplier: options.rumour_multiplier.unwrap_or(defaults.rumour_multiplier),
+        store_bytes_max: options.store_bytes_max.unwrap_or(defaults.store_bytes_max),
+        ..defaults
+    };
+    config.validate().map_err(|error| invalid(Gossip::NAME, error))?;
+    Ok(config)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockOptions {
+    references: Option<usize>,
+    reference_error_us: Option<u64>,
+    poll_interval_ms: Option<u64>,
+    frequency_error_ppm_max: Option<u32>,
+    error_max_us: Option<u64>,
+}
+
+/// The references are the lowest seats.
+pub(crate) fn clock(
+    options: &toml::Table,
+    replicas: usize,
+) -> Result<qlab_clocks::sync::Config, OptionsError> {
+    let options: ClockOptions = read(Clock::NAME, options)?;
+    let defaults = qlab_clocks::sync::Config::default();
+    let references = options.references.unwrap_or(defaults.references.len());
+    if references > replicas {
+        let reason = format!("references is {references}, but there are only {replicas} replicas");
+        return Err(OptionsError::Invalid { system: Clock::NAME, reason });
+    }
+    let config = qlab_clocks::sync::Config {
+        references: NodeSet::first(references),
+        reference_error: options.reference_error_us.map_or(defaults.reference_error, Duration::from_micros),
+        poll_interval: options.poll_interval_ms.map_or(defaults.poll_interval, Duration::from_millis),
+        frequency_error_ppm_max: options.frequency_error_ppm_max.unwrap_or(defaults.frequency_error_ppm_max),
+        error_max: options.error_max_us.map_or(defaults.error_max, Duration::from_micros),
+    };
+    config.validate().map_err(|error| invalid(Clock::NAME, error))?;
+    Ok(config)
+}
+
 fn read<T: for<'a> Deserialize<'a>>(system: &'static str, options: &toml::Table) -> Result<T, OptionsError> {
     options.clone().try_into().map_err(|error: toml::de::Error| invalid(system, error.message()))
 }
@@ -412,7 +507,7 @@ mod tests {
     fn what_is_wrong_and_what_would_be_right_is_said() {
         assert_eq!(
             complaint("raff", ""),
-            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo"
+            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo, gossip, clock"
         );
         assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
         assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
@@ -432,6 +527,11 @@ mod tests {
         assert!(
             check("dynamo", &"quorum_read = 1\nquorum_write = 1\nsloppy = true".parse().unwrap(), 3).is_ok()
         );
+        assert!(complaint("gossip", "exchange = \"pull-push\"").contains("`push`, `pull` or `push-pull`"));
+        assert!(complaint("gossip", "fanout = 0").contains("fanout is 0"));
+        assert!(complaint("clock", "references = 4").contains("only 3 replicas"));
+        assert!(complaint("clock", "poll_interval_ms = 0").contains("poll_interval"));
+        assert!(check("clock", &"references = 3\npoll_interval_ms = 100".parse().unwrap(), 3).is_ok());
         let flexible = "quorum_1 = 3\nquorum_2 = 1\nthrifty_hedge_ms = 5";
         assert!(check("multi-paxos", &flexible.parse().unwrap(), 3).is_ok());
         assert!(complaint("pbft", "").contains("3 replicas are not 3f + 1"));
@@ -445,7 +545,7 @@ mod tests {
         for system in [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME] {
             assert!(check_machine(system, MachineKind::Locks).is_ok());
         }
-        for system in [Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME] {
+        for system in [Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME, Gossip::NAME, Clock::NAME] {
             assert!(check_machine(system, MachineKind::Kv).is_ok());
             let refused = check_machine(system, MachineKind::Locks).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("{system} cannot carry the machine locks: ")), "{refused}");

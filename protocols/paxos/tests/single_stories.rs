@@ -88,7 +88,7 @@ impl Replica {
     }
 
     fn counter(&self, name: &str) -> u64 {
-        self.core.counters().into_iter().find(|(known, _)| *known == name).expect("a counter").1
+        self.core.counters(Time(0)).into_iter().find(|(known, _)| *known == name).expect("a counter").1
     }
 
     /// The steps that it has said to a peer since the last time.
