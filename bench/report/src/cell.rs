@@ -219,10 +219,7 @@ impl Verdict {
 
     /// Whether a guarantee was judged and found kept.
     pub fn holds(self) -> bool {
-        matches!(
-            self,
-            Self::Linearizable | Self::Agreement | Self::Converged | Self::Exclusive | Self::Sound
-        )
+        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged | Self::Exclusive | Self::Sound)
     }
 }
 

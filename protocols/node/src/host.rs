@@ -145,7 +145,8 @@ impl<P: Protocol> Host<P> {
         // Without a deadline, look in once a minute.
         let own = self.state.deadline().filter(|_| self.leads());
         let deadline = self.core.deadline().into_iter().chain(own).min();
-        let wait = deadline.map_or(Duration::from_secs(60), |deadline| deadline.since(self.oscillator.read(clock::now())));
+        let wait = deadline
+            .map_or(Duration::from_secs(60), |deadline| deadline.since(self.oscillator.read(clock::now())));
         let at = Instant::now() + wait;
         if alarm.is_elapsed() || at < alarm.deadline() {
             alarm.as_mut().reset(at);

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_journal::{
     Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
 };
-use qlab_clocks::sync::Clock;
-use qlab_gossip::Gossip;
 use qlab_kernel::{Effects, Lsn, NodeId, NodeSet, Protocol, Seat, Wire};
 use qlab_machines::MachineKind;
 use qlab_paxos::{MultiPaxos, Paxos};

@@ -527,7 +527,7 @@ mod tests {
         assert!(
             check("dynamo", &"quorum_read = 1\nquorum_write = 1\nsloppy = true".parse().unwrap(), 3).is_ok()
         );
-        assert!(complaint("gossip", "exchange = \"pull-push\"").contains("`push`, `pull` or `push-pull`"));
+        assert!(complaint("gossip", "exchange = \"pull-push\"").contains("`push`, `pull`, `push-pull`"));
         assert!(complaint("gossip", "fanout = 0").contains("fanout is 0"));
         assert!(complaint("clock", "references = 4").contains("only 3 replicas"));
         assert!(complaint("clock", "poll_interval_ms = 0").contains("poll_interval"));

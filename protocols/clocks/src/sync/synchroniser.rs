@@ -255,7 +255,9 @@ mod tests {
             let now = Time(16 * i * SECOND);
             for (source, ahead_ns) in [(0, 0), (1, 0), (2, SECOND)] {
                 follower.ask(NodeId(source), i, now);
-                follower.answer(NodeId(source), i, [now.0 + ahead_ns; 2], 0, now + Duration::from_millis(1)).unwrap();
+                follower
+                    .answer(NodeId(source), i, [now.0 + ahead_ns; 2], 0, now + Duration::from_millis(1))
+                    .unwrap();
             }
             follower.update(now + Duration::from_millis(1));
             assert_eq!(follower.falsetickers(now + Duration::from_millis(2)), 1);

@@ -59,7 +59,10 @@ async fn datagrams_pass_beside_the_streams_and_those_over_the_limit_or_too_many_
     let (mut a, mut b) = pair(&mut World::new(2), Options::default()).await;
     for number in 0..20_u32 {
         assert!(a.send(1, Lane::Datagram, &number.to_le_bytes()));
-        assert_eq!(b.frame_on(Lane::Datagram).await, (NodeId(0), Bytes::copy_from_slice(&number.to_le_bytes())));
+        assert_eq!(
+            b.frame_on(Lane::Datagram).await,
+            (NodeId(0), Bytes::copy_from_slice(&number.to_le_bytes()))
+        );
     }
     assert!(b.send(0, Lane::Datagram, b"") && a.frame_on(Lane::Datagram).await.1.is_empty());
     assert!(!a.send(1, Lane::Datagram, &[7; 6000]), "with its headers it is larger than any here");
