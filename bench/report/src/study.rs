@@ -387,6 +387,73 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn gossip_run(cell: &str, exchange: &str, nodes: u64) -> GossipRun {
+        let times = |p50: f64| Quartet { p05: p50 / 2.0, p50, p95: p50 * 1.5, max: p50 * 2.0 };
+        let none = Share { events: 0, low: 0.0, high: 0.001 };
+        GossipRun {
+            cell: cell.into(),
+            round: 1,
+            seed: 7,
+            exchange: exchange.into(),
+            nodes,
+            fanout: 3,
+            round_interval_ms: 100,
+            probe_interval_ms: 500,
+            loss_percent: 0,
+            offered_per_s: 20.0,
+            measure_ms: 10_000,
+            updates: 200,
+            unanswered: 0,
+            lag_ns_max: 1_000_000,
+            ns_to_half: times(100e6),
+            ns_to_most: times(200e6),
+            ns_to_all: times(200e6),
+            rounds_to_all: times(2.0),
+            expected_rounds: 3.0,
+            bytes_per_node_per_update: 1234.0,
+            udp_bytes_per_node_per_update: 2345.0,
+            datagrams: 10_000,
+            datagrams_lost: 0,
+            messages_dropped: 0,
+            probes: 500,
+            unanswered_probes: Some(none),
+            false_deaths: none,
+            killed: 0,
+            detection_ns: None,
+            verdict: Verdict::Converged,
+        }
+    }
+
+    fn clock_run(expected: Expected, verdict: Verdict, claims: u64) -> ClockRun {
+        let tail = Tail { p50: 100_000, p99: 200_000, max: 300_000 };
+        ClockRun {
+            cell: "one-source".into(),
+            round: 1,
+            seed: 7,
+            followers: 3,
+            references: 1,
+            false_by_us: vec![],
+            poll_interval_ms: 100,
+            delay_ms: 0,
+            jitter_ms: 0,
+            loss_percent: 0,
+            busy_threads: 0,
+            measure_ms: 1_000,
+            samples: 100,
+            claims,
+            bound_ns: Some(tail).filter(|_| claims > 0),
+            error_ns: Some(tail).filter(|_| claims > 0),
+            outside: Share { events: 0, low: 0.0, high: 0.1 },
+            steps: 0,
+            questions: 10,
+            answers: 10,
+            out_voted_max: 0,
+            disputed: 0,
+            expected,
+            verdict,
+        }
+    }
+
     pub(crate) fn study(began: &str, findings: Findings) -> Study {
         Study {
             format: FORMAT,
@@ -425,6 +492,40 @@ pub(crate) mod tests {
         rows[0].verdict = Verdict::Violated;
         assert!(!findings.holds());
         assert_eq!(study("yesterday", Findings::GossipErrors(vec![])).problems().len(), 2);
+    }
+
+    #[test]
+    fn processes_have_their_tables_too() {
+        let runs = Findings::GossipRuns(vec![gossip_run("spread", "push", 8)]);
+        let layout = runs.layout();
+        let values: Vec<&str> = layout.rows[0].iter().map(|entry| &*entry.value).collect();
+        assert_eq!(values[6..11], ["100 ms", "200 ms", "200 ms", "2.0", "3.00"]);
+        assert_eq!((layout.headings.len(), values[15]), (values.len(), "converged"));
+        assert!(layout.caption.contains("a round every 100 ms") && runs.holds());
+
+        let clocks = Findings::ClockRuns(vec![clock_run(Expected::Sound, Verdict::Sound, 100)]);
+        let layout = clocks.layout();
+        let values: Vec<&str> = layout.rows[0].iter().map(|entry| &*entry.value).collect();
+        assert_eq!(
+            values[1..9],
+            ["1 (0)", "as it is", "100", "100 µs", "200 µs", "100 µs", "200 µs", "300 µs"]
+        );
+        assert_eq!((layout.headings.len(), values[13]), (values.len(), "sound"));
+    }
+
+    #[test]
+    fn a_control_holds_if_it_fails_as_it_must() {
+        let holds = |expected, verdict, claims| {
+            Findings::ClockRuns(vec![clock_run(expected, verdict, claims)]).holds()
+        };
+        assert!(holds(Expected::Sound, Verdict::Sound, 5));
+        assert!(!holds(Expected::Sound, Verdict::Violated, 5));
+        assert!(!holds(Expected::Sound, Verdict::Sound, 0), "silence is not what was asked for");
+        assert!(holds(Expected::Refused, Verdict::Sound, 0));
+        assert!(!holds(Expected::Refused, Verdict::Sound, 5));
+        assert!(!holds(Expected::Refused, Verdict::Unknown, 0));
+        assert!(holds(Expected::Violated, Verdict::Violated, 5));
+        assert!(!holds(Expected::Violated, Verdict::Sound, 5));
     }
 
     #[test]
