@@ -3,6 +3,7 @@
 
 mod clock_run;
 mod gossip_run;
+mod gossip_worlds;
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +14,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Code, Machine, RunError, Utc, Verdict,
+    Code, Machine, RunError, Utc,
     campaign::entries,
     layout::{Entry, Layout},
-    numbers::{bytes, count, range, ratio},
+    numbers::{count, range},
 };
 
 pub use clock_run::{ClockRun, Expected, Tail};
 pub use gossip_run::GossipRun;
+pub use gossip_worlds::{GossipErrors, GossipRounds, GossipScale};
 
 /// The folder of studies, within that of results.
 pub const STUDIES: &str = "studies";
@@ -59,74 +61,6 @@ pub enum Findings {
     GossipRuns(Vec<GossipRun>),
     /// How true clocks of processes are, against what they claim.
     ClockRuns(Vec<ClockRun>),
-}
-
-/// Of one way to gossip among so many nodes, over many worlds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GossipRounds {
-    /// Which way entries travel: `push`, `pull` or `push-pull`.
-    pub exchange: String,
-    /// Nodes.
-    pub nodes: u64,
-    /// Peers that a node calls in a round.
-    pub fanout: u64,
-    /// Worlds, each with one update.
-    pub worlds: u64,
-    /// Rounds until half of the nodes knew it.
-    pub rounds_to_half: Quartet,
-    /// Rounds until 99 % of them did.
-    pub rounds_to_most: Quartet,
-    /// Rounds until all of them did.
-    pub rounds_to_all: Quartet,
-    /// What the literature expects of the last.
-    pub expected_rounds: f64,
-    /// What it would be if in every round just what is expected happened.
-    pub mean_field_rounds: u64,
-    /// Bytes that a node sent until all knew it, on average, digests included: median over the worlds.
-    pub bytes_per_node: f64,
-    /// Whether everybody came to know it in every world.
-    pub verdict: Verdict,
-}
-
-/// Of one size and loss: probes of nodes all of which live.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GossipErrors {
-    /// Nodes.
-    pub nodes: u64,
-    /// Messages lost, in a hundred.
-    pub loss_percent: u64,
-    /// Probes, one for each node and period.
-    pub probes: u64,
-    /// Those that nobody answered.
-    pub unanswered: Share,
-    /// The share of those that the protocol's arithmetic expects.
-    pub unanswered_expected: f64,
-    /// Nodes declared dead, by somebody who had waited for their objection.
-    pub declared_dead: Share,
-}
-
-/// A large cluster for a while.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GossipScale {
-    /// Nodes.
-    pub nodes: u64,
-    /// Rounds of each.
-    pub rounds: u64,
-    /// Nodes that wrote something.
-    pub writers: u64,
-    /// Messages lost, in a hundred.
-    pub loss_percent: u64,
-    /// Messages sent.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Processor time that it took, on one thread, in milliseconds.
-    pub elapsed_ms: u64,
-    /// Whether everybody had heard of every writer in the end.
-    pub verdict: Verdict,
 }
 
 /// A distribution in four numbers.
@@ -188,12 +122,20 @@ impl Findings {
         }
     }
 
+    fn is_consistent(&self) -> bool {
+        match self {
+            Self::GossipRuns(rows) => rows.iter().all(GossipRun::is_consistent),
+            Self::ClockRuns(rows) => rows.iter().all(ClockRun::is_consistent),
+            _ => true,
+        }
+    }
+
     /// Its table.
     pub fn layout(&self) -> Layout {
         match self {
-            Self::GossipRounds(rows) => rounds_layout(rows),
-            Self::GossipErrors(rows) => errors_layout(rows),
-            Self::GossipScale(rows) => scale_layout(rows),
+            Self::GossipRounds(rows) => gossip_worlds::rounds_layout(rows),
+            Self::GossipErrors(rows) => gossip_worlds::errors_layout(rows),
+            Self::GossipScale(rows) => gossip_worlds::scale_layout(rows),
             Self::GossipRuns(rows) => gossip_run::layout(rows),
             Self::ClockRuns(rows) => clock_run::layout(rows),
         }
@@ -236,6 +178,7 @@ impl Study {
             (self.format == FORMAT, "format is of another version"),
             (Utc::parse_compact(&self.began).is_some(), "began is no time"),
             (!self.findings.layout().rows.is_empty(), "nothing was found"),
+            (self.findings.is_consistent(), "figures contradict each other"),
         ];
         checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned()).collect()
     }
@@ -251,89 +194,6 @@ pub fn newest(studies: &[Study]) -> BTreeMap<&'static str, &Study> {
         }
     }
     newest
-}
-
-fn rounds_layout(rows: &[GossipRounds]) -> Layout {
-    let row = |row: &GossipRounds| {
-        let measured = row.rounds_to_all.p50 / row.expected_rounds;
-        vec![
-            word(&row.exchange),
-            number(row.nodes as f64),
-            number(row.worlds as f64),
-            spread(row.rounds_to_half),
-            spread(row.rounds_to_most),
-            spread(row.rounds_to_all),
-            decimal(row.expected_rounds),
-            number(row.mean_field_rounds as f64),
-            Entry { value: ratio(measured), is_number: true, ..Entry::default() },
-            Entry { value: bytes(row.bytes_per_node), is_number: true, ..Entry::default() },
-            word(row.verdict.name()),
-        ]
-    };
-    let headings = vec![
-        "exchange",
-        "nodes",
-        "worlds",
-        "rounds\nto 50 %",
-        "rounds\nto 99 %",
-        "rounds\nto 100 %",
-        "expected",
-        "mean\nfield",
-        "median ÷\nexpected",
-        "bytes\n/node",
-        "verdict",
-    ];
-    let fanouts: Vec<String> = rows.first().iter().map(|row| row.fanout.to_string()).collect();
-    let caption = format!(
-        "Rounds of one update until so many know it, median and 5 to 95 % of the worlds, at fanout k = {}, without losses. \
-         Expected: the leading terms for all n nodes. Push: log₁₊ₖ n + ln n / k (Pittel 1987 for k = 1; Panagiotou, Pourmiri and \
-         Sauerwald 2015 for more). Pull: log₁₊ₖ n + log₁₊ₖ ln n. Push-pull: log₁₊₂ₖ n + log₁₊ₖ ln n (Karp, Schindelhauer, \
-         Shenker and Vöcking 2000 for k = 1). Mean field: rounds until less than half a node is ignorant, if just what is \
-         expected happens in each. Bytes include digests.",
-        fanouts.join(", ")
-    );
-    Layout { headings, rows: rows.iter().map(row).collect(), caption }
-}
-
-fn errors_layout(rows: &[GossipErrors]) -> Layout {
-    let row = |row: &GossipErrors| {
-        vec![
-            number(row.nodes as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
-            number(row.probes as f64),
-            share(row.unanswered, row.probes),
-            Entry { value: percent(row.unanswered_expected), is_number: true, ..Entry::default() },
-            share(row.declared_dead, row.probes),
-        ]
-    };
-    let headings = vec!["nodes", "loss", "probes", "unanswered", "expected", "declared dead\nper probe"];
-    let caption = "Every node lives, so that each suspicion is false; shares with Wilson's interval of 95 %. Expected: \
-                   (1 − q²)(1 − q⁴)ᵏ for k proxies and q, the probability that a message arrives (SWIM §3.1)."
-        .to_owned();
-    Layout { headings, rows: rows.iter().map(row).collect(), caption }
-}
-
-fn scale_layout(rows: &[GossipScale]) -> Layout {
-    let row = |row: &GossipScale| {
-        vec![
-            number(row.nodes as f64),
-            number(row.rounds as f64),
-            number(row.writers as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
-            number(row.messages as f64),
-            Entry { value: bytes(row.bytes as f64), is_number: true, ..Entry::default() },
-            Entry {
-                value: format!("{:.1} s", row.elapsed_ms as f64 / 1000.0),
-                is_number: true,
-                ..Entry::default()
-            },
-            word(row.verdict.name()),
-        ]
-    };
-    let headings =
-        vec!["nodes", "rounds", "writers", "loss", "messages", "bytes", "time on\none thread", "verdict"];
-    let caption = "Gossip and membership of all nodes, simulated.".to_owned();
-    Layout { headings, rows: rows.iter().map(row).collect(), caption }
 }
 
 fn word(text: &str) -> Entry {
@@ -369,6 +229,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Verdict;
 
     pub(crate) fn rounds(exchange: &str, nodes: u64) -> GossipRounds {
         let around = |p50: f64| Quartet { p05: p50 - 1.0, p50, p95: p50 + 1.0, max: p50 + 2.0 };
@@ -419,6 +280,7 @@ pub(crate) mod tests {
             unanswered_probes: Some(none),
             false_deaths: none,
             killed: 0,
+            partitioned: false,
             detection_ns: None,
             verdict: Verdict::Converged,
         }
@@ -438,6 +300,7 @@ pub(crate) mod tests {
             jitter_ms: 0,
             loss_percent: 0,
             busy_threads: 0,
+            isolated: false,
             measure_ms: 1_000,
             samples: 100,
             claims,
@@ -511,6 +374,28 @@ pub(crate) mod tests {
             ["1 (0)", "as it is", "100", "100 µs", "200 µs", "100 µs", "200 µs", "300 µs"]
         );
         assert_eq!((layout.headings.len(), values[13]), (values.len(), "sound"));
+    }
+
+    #[test]
+    fn figures_that_contradict_each_other_are_found() {
+        let problems = |findings| study("20260101T000000Z", findings).problems();
+        let gossip = gossip_run("spread", "push", 8);
+        assert!(problems(Findings::GossipRuns(vec![gossip.clone()])).is_empty());
+        let early =
+            GossipRun { ns_to_all: gossip.ns_to_half, ns_to_half: gossip.ns_to_all, ..gossip.clone() };
+        let lost = GossipRun { unanswered: 1, ..gossip };
+        let clock = clock_run(Expected::Sound, Verdict::Sound, 100);
+        assert!(problems(Findings::ClockRuns(vec![clock.clone()])).is_empty());
+        let stepped = ClockRun { steps: 1, ..clock.clone() };
+        let claimless = ClockRun { claims: 0, ..clock };
+        for findings in [
+            Findings::GossipRuns(vec![early]),
+            Findings::GossipRuns(vec![lost]),
+            Findings::ClockRuns(vec![stepped]),
+            Findings::ClockRuns(vec![claimless]),
+        ] {
+            assert_eq!(problems(findings), ["figures contradict each other"]);
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(super) struct Cell {
     #[serde(default)]
     busy_threads: u16,
     #[serde(default)]
+    isolated: bool,
+    #[serde(default)]
     expected: Expected,
 }
 
@@ -73,6 +75,8 @@ pub(super) struct Point {
     jitter_ms: u64,
     loss_percent: u32,
     busy_threads: u16,
+    /// Whether followers can ask nobody for a third of the time.
+    isolated: bool,
     expected: Expected,
 }
 
@@ -103,6 +107,7 @@ pub(super) fn expand(cell: Cell) -> Result<Vec<Point>, String> {
         jitter_ms: cell.jitter_ms,
         loss_percent: cell.loss_percent,
         busy_threads: cell.busy_threads,
+        isolated: cell.isolated,
         expected: cell.expected,
     };
     point.check().map_err(|reason| format!("cell {:?}: {reason}", point.cell))?;
@@ -144,7 +149,12 @@ impl Point {
     }
 
     const fn has_link(&self) -> bool {
-        self.delay_ms + self.jitter_ms > 0 || self.loss_percent > 0
+        self.delay_ms + self.jitter_ms > 0 || self.loss_percent > 0 || self.isolated
+    }
+
+    fn link(&self, is_cut: bool) -> Order {
+        let loss = if is_cut { 1.0 } else { f64::from(self.loss_percent) / 100.0 };
+        Order::Link { delay_ms: self.delay_ms, jitter_ms: self.jitter_ms, loss }
     }
 
     /// What everybody takes for their clock, by seat: references first.
@@ -179,9 +189,7 @@ pub(super) fn observe(point: &Point, slot: Slot<'_>) -> anyhow::Result<ClockRun>
         oscillators: point.oscillators(monotonic_ns()),
     })?;
     if point.has_link() {
-        let (delay_ms, jitter_ms) = (point.delay_ms, point.jitter_ms);
-        let rule = Order::Link { delay_ms, jitter_ms, loss: f64::from(point.loss_percent) / 100.0 };
-        (0..fleet.replicas()).try_for_each(|node| fleet.order(node, &rule))?;
+        (0..fleet.replicas()).try_for_each(|node| fleet.order(node, &point.link(false)))?;
     }
     let samples = busy(point.busy_threads, || watch(&mut fleet, point, slot))?;
     fleet.stop()?;
@@ -197,10 +205,16 @@ fn watch(fleet: &mut Fleet, point: &Point, slot: Slot<'_>) -> anyhow::Result<Vec
         Ok(fleet.statuses()?.iter().all(claims).then_some(()))
     })?;
     let watched = Stopwatch::start();
-    let mut samples = Vec::new();
+    let (mut samples, mut is_cut) = (Vec::new(), false);
+    let isolation = slot.measure / 3..slot.measure / 3 * 2;
     while watched.elapsed() < slot.measure {
         anyhow::ensure!(!slot.interrupt.is_asked(), "interrupted: nothing is kept");
         fleet.expect_alive()?;
+        if point.isolated && isolation.contains(&watched.elapsed()) != is_cut {
+            is_cut = !is_cut;
+            let followers = usize::from(point.references)..fleet.replicas();
+            followers.into_iter().try_for_each(|node| fleet.order(node, &point.link(is_cut)))?;
+        }
         let mut statuses = fleet.statuses()?;
         statuses.retain(|status| status.node >= point.references);
         samples.push(statuses);

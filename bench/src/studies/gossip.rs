@@ -58,6 +58,8 @@ pub(super) struct Cell {
     #[serde(default)]
     kills: u16,
     #[serde(default)]
+    partition: bool,
+    #[serde(default)]
     loss_percent: u32,
 }
 
@@ -74,6 +76,8 @@ pub(super) struct Point {
     updates_per_s: f64,
     update_bytes: usize,
     kills: u16,
+    /// Whether one half cannot hear the other for a third of the time.
+    partition: bool,
     loss_percent: u32,
 }
 
@@ -119,6 +123,7 @@ pub(super) fn expand(cell: Cell) -> Result<Vec<Point>, String> {
                     updates_per_s: cell.updates_per_s,
                     update_bytes: cell.update_bytes,
                     kills: cell.kills,
+                    partition: cell.partition,
                     loss_percent: cell.loss_percent,
                 });
             }
@@ -188,11 +193,11 @@ pub(super) fn observe(point: &Point, slot: Slot<'_>) -> anyhow::Result<GossipRun
         replicas: point.nodes,
         durability: "fdatasync".into(),
         seed: slot.seed,
-        emulated_link: point.loss_percent > 0,
+        emulated_link: point.loss_percent > 0 || point.partition,
         byzantine: false,
         oscillators: Vec::new(),
     })?;
-    assemble(&mut fleet, slot.interrupt)?;
+    assemble(&mut fleet, Duration::from_millis(point.probe_interval_ms), slot.interrupt)?;
     if point.loss_percent > 0 {
         let rule = Order::Link { delay_ms: 0, jitter_ms: 0, loss: f64::from(point.loss_percent) / 100.0 };
         (0..fleet.replicas()).try_for_each(|node| fleet.order(node, &rule))?;
@@ -213,13 +218,15 @@ pub(super) fn observe(point: &Point, slot: Slot<'_>) -> anyhow::Result<GossipRun
 }
 
 /// Waits until everybody is connected with everybody, and nobody is suspected for having been late.
-fn assemble(fleet: &mut Fleet, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn assemble(fleet: &mut Fleet, probe_interval: Duration, interrupt: &Interrupt) -> anyhow::Result<()> {
     let peers = fleet.replicas() as u64 - 1;
     let meshed = until(fleet, ASSEMBLY_TIME_MAX, interrupt, |fleet| {
         let statuses = fleet.statuses()?;
         Ok(statuses.iter().all(|status| status.transport.connections >= peers).then_some(()))
     })?;
     meshed.context("the nodes were not all connected in time")?;
+    // Until probes have ended that began before there were connections.
+    wait(2 * probe_interval);
     let mut distrusted: BTreeSet<(usize, u16)> = BTreeSet::new();
     let trusted = until(fleet, ASSEMBLY_TIME_MAX, interrupt, |fleet| {
         for (node, observations) in fleet.observations()? {
@@ -236,29 +243,76 @@ fn assemble(fleet: &mut Fleet, interrupt: &Interrupt) -> anyhow::Result<()> {
     trusted.context("nodes went on suspecting each other")
 }
 
-/// Puts updates by the clock, and kills those who must die after a third of the time.
+/// Puts updates by the clock; what goes wrong does so after a third of the time, and what can be healed is after two.
 fn disturb(fleet: &mut Fleet, point: &Point, slot: Slot<'_>) -> anyhow::Result<(Vec<Put>, Option<u64>)> {
-    let (tape, roster, client) =
-        (point.tape(slot.seed, slot.measure), fleet.roster()?, fleet.client().clone());
-    let start_ns = monotonic_ns() + nanoseconds(LEAD);
-    let kill_ns = start_ns + nanoseconds(slot.measure / 3);
-    let mut killed_at_ns = None;
+    let (tape, roster) = (point.tape(slot.seed, slot.measure), fleet.roster()?);
+    let (client, start_ns) = (fleet.client().clone(), monotonic_ns() + nanoseconds(LEAD));
+    let mut nemesis = Nemesis::new(point, start_ns, nanoseconds(slot.measure));
     std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
             .name("updates".into())
             .spawn_scoped(scope, || writes::put(roster, client, &tape, start_ns))
             .context("cannot start the thread that puts updates")?;
         while !writer.is_finished() {
-            if killed_at_ns.is_none() && point.kills > 0 && monotonic_ns() >= kill_ns {
-                killed_at_ns = Some(monotonic_ns());
-                point.victims().into_iter().try_for_each(|node| fleet.kill(node.into()))?;
-            }
+            nemesis.act(fleet)?;
             fleet.expect_alive()?;
             wait(WATCH_INTERVAL / 10);
         }
+        nemesis.heal(fleet)?;
         let puts = writer.join().map_err(|_| anyhow::anyhow!("the thread that puts updates panicked"))??;
-        Ok((puts, killed_at_ns))
+        Ok((puts, nemesis.killed_at_ns))
     })
+}
+
+/// What goes wrong, and when.
+struct Nemesis<'a> {
+    point: &'a Point,
+    strike_ns: u64,
+    heal_ns: u64,
+    has_struck: bool,
+    is_healed: bool,
+    killed_at_ns: Option<u64>,
+}
+
+impl<'a> Nemesis<'a> {
+    const fn new(point: &'a Point, start_ns: u64, measure_ns: u64) -> Self {
+        let (strike_ns, heal_ns) = (start_ns + measure_ns / 3, start_ns + measure_ns / 3 * 2);
+        Self { point, strike_ns, heal_ns, has_struck: false, is_healed: false, killed_at_ns: None }
+    }
+
+    fn act(&mut self, fleet: &mut Fleet) -> anyhow::Result<()> {
+        let now_ns = monotonic_ns();
+        if !self.has_struck && now_ns >= self.strike_ns {
+            self.strike(fleet)?;
+        }
+        if now_ns >= self.heal_ns { self.heal(fleet) } else { Ok(()) }
+    }
+
+    fn strike(&mut self, fleet: &mut Fleet) -> anyhow::Result<()> {
+        self.has_struck = true;
+        if self.point.kills > 0 {
+            self.killed_at_ns = Some(monotonic_ns());
+            self.point.victims().into_iter().try_for_each(|node| fleet.kill(node.into()))?;
+        }
+        if self.point.partition {
+            let half = fleet.replicas() / 2;
+            for node in 0..fleet.replicas() {
+                let others = if node < half { half..fleet.replicas() } else { 0..half };
+                let from = others.map(|other| fleet.address(other)).collect();
+                fleet.order(node, &Order::Partition { from })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Once; again it does nothing.
+    fn heal(&mut self, fleet: &mut Fleet) -> anyhow::Result<()> {
+        if !std::mem::replace(&mut self.is_healed, true) && self.point.partition {
+            let whole = Order::Partition { from: Vec::new() };
+            (0..fleet.replicas()).try_for_each(|node| fleet.order(node, &whole))?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether every node that lives takes every victim for dead.

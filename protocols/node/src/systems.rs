@@ -2,11 +2,14 @@
 //!
 //! Options come as a table, from a plan or a configuration file; an unknown key is an error that lists the valid ones.
 
+mod clock;
+mod gossip;
+
 use std::time::Duration;
 
 use qlab_clocks::sync::Clock;
-use qlab_gossip::{Exchange, Gossip};
-use qlab_kernel::{NodeSet, Protocol};
+use qlab_gossip::Gossip;
+use qlab_kernel::Protocol;
 use qlab_machines::MachineKind;
 use qlab_paxos::single::FirstBallot;
 use qlab_paxos::{MultiPaxos, Paxos, multi, single};
@@ -16,6 +19,11 @@ use qlab_quorum::{Abd, Dynamo, Quorums, abd, dynamo};
 use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
+
+use self::clock::ClockOptions;
+pub(crate) use self::clock::clock;
+use self::gossip::GossipOptions;
+pub(crate) use self::gossip::gossip;
 
 /// Every system's name.
 pub const NAMES: [&str; 9] = [
@@ -405,85 +413,6 @@ pub(crate) fn dynamo(options: &toml::Table, replicas: usize) -> Result<dynamo::C
         rewrite_log_bytes: options.rewrite_log_bytes.unwrap_or(defaults.rewrite_log_bytes),
     };
     config.validate(replicas).map_err(|error| invalid(Dynamo::NAME, error))?;
-    Ok(config)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GossipOptions {
-    exchange: Option<ExchangeName>,
-    fanout: Option<usize>,
-    round_interval_ms: Option<u64>,
-    probe_interval_ms: Option<u64>,
-    probe_timeout_ms: Option<u64>,
-    proxies: Option<usize>,
-    suspicion_multiplier: Option<u32>,
-    rumour_multiplier: Option<u32>,
-    store_bytes_max: Option<usize>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ExchangeName {
-    Push,
-    Pull,
-    PushPull,
-}
-
-pub(crate) fn gossip(options: &toml::Table) -> Result<qlab_gossip::Config, OptionsError> {
-    let options: GossipOptions = read(Gossip::NAME, options)?;
-    let defaults = qlab_gossip::Config::default();
-    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
-    let config = qlab_gossip::Config {
-        exchange: match options.exchange {
-            None | Some(ExchangeName::PushPull) => Exchange::PushPull,
-            Some(ExchangeName::Push) => Exchange::Push,
-            Some(ExchangeName::Pull) => Exchange::Pull,
-        },
-        fanout: options.fanout.unwrap_or(defaults.fanout),
-        round_interval: milliseconds(options.round_interval_ms, defaults.round_interval),
-        probe_interval: milliseconds(options.probe_interval_ms, defaults.probe_interval),
-        probe_timeout: milliseconds(options.probe_timeout_ms, defaults.probe_timeout),
-        proxies: options.proxies.unwrap_or(defaults.proxies),
-        suspicion_multiplier: options.suspicion_multiplier.unwrap_or(defaults.suspicion_multiplier),
-        rumour_multiplier: options.rumour_multiplier.unwrap_or(defaults.rumour_multiplier),
-        store_bytes_max: options.store_bytes_max.unwrap_or(defaults.store_bytes_max),
-        ..defaults
-    };
-    config.validate().map_err(|error| invalid(Gossip::NAME, error))?;
-    Ok(config)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClockOptions {
-    references: Option<usize>,
-    reference_error_us: Option<u64>,
-    poll_interval_ms: Option<u64>,
-    frequency_error_ppm_max: Option<u32>,
-    error_max_us: Option<u64>,
-}
-
-/// The references are the lowest seats.
-pub(crate) fn clock(
-    options: &toml::Table,
-    replicas: usize,
-) -> Result<qlab_clocks::sync::Config, OptionsError> {
-    let options: ClockOptions = read(Clock::NAME, options)?;
-    let defaults = qlab_clocks::sync::Config::default();
-    let references = options.references.unwrap_or(defaults.references.len());
-    if references > replicas {
-        let reason = format!("references is {references}, but there are only {replicas} replicas");
-        return Err(OptionsError::Invalid { system: Clock::NAME, reason });
-    }
-    let config = qlab_clocks::sync::Config {
-        references: NodeSet::first(references),
-        reference_error: options.reference_error_us.map_or(defaults.reference_error, Duration::from_micros),
-        poll_interval: options.poll_interval_ms.map_or(defaults.poll_interval, Duration::from_millis),
-        frequency_error_ppm_max: options.frequency_error_ppm_max.unwrap_or(defaults.frequency_error_ppm_max),
-        error_max: options.error_max_us.map_or(defaults.error_max, Duration::from_micros),
-    };
-    config.validate().map_err(|error| invalid(Clock::NAME, error))?;
     Ok(config)
 }
 

@@ -35,6 +35,8 @@ pub struct ClockRun {
     pub loss_percent: u64,
     /// Threads that kept the processors busy besides.
     pub busy_threads: u64,
+    /// Whether followers could ask nobody for a third of the time.
+    pub isolated: bool,
     /// How long clocks were watched, in milliseconds.
     pub measure_ms: u64,
     /// Readings of followers.
@@ -88,6 +90,17 @@ impl Expected {
 }
 
 impl ClockRun {
+    /// Whether the figures go together: what was claimed wrongly is not called sound.
+    pub(super) fn is_consistent(&self) -> bool {
+        let tails = [self.bound_ns, self.error_ns];
+        let rises = |tail: &Tail| [tail.p50, tail.p99, tail.max].is_sorted();
+        tails.iter().flatten().all(rises)
+            && tails.iter().all(|tail| tail.is_some() == (self.claims > 0))
+            && self.outside.events <= self.claims
+            && self.claims <= self.samples
+            && (self.outside.events + self.steps == 0 || !self.verdict.holds())
+    }
+
     /// Whether what had to come of it did.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {

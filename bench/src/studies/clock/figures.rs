@@ -61,6 +61,7 @@ pub(super) fn row(point: &Point, slot: Slot<'_>, statuses: &[Vec<Status>]) -> Cl
         jitter_ms: point.jitter_ms,
         loss_percent: point.loss_percent.into(),
         busy_threads: point.busy_threads.into(),
+        isolated: point.isolated,
         measure_ms: u64::try_from(slot.measure.as_millis()).unwrap_or(u64::MAX),
         samples: tally.samples,
         claims,

@@ -83,6 +83,7 @@ pub(super) fn row(point: &Point, slot: Slot<'_>, seen: &Seen) -> GossipRun {
             .then(|| share(grown(|status| count(status, "unanswered")), probes)),
         false_deaths: share(seen.false_deaths(point), probes),
         killed: point.kills.into(),
+        partitioned: point.partition,
         detection_ns: seen.detections(point),
         verdict: seen.verdict(&spreads),
     }
