@@ -239,7 +239,9 @@ fn a_replica_that_lies_is_not_believed_and_the_primary_alone_is_asked() {
     block_on(async {
         let (cluster, endpoint) = start();
         cluster.state.lock().unwrap().liar = Some(2);
-        let outcome = execute(&spec("closed:32"), &cluster, endpoint, |_, _| {}).await;
+        // However slow the machine: whoever lost patience would ask others.
+        let patient = Spec { timeout: Spec::default().give_up, ..spec("closed:32") };
+        let outcome = execute(&patient, &cluster, endpoint, |_, _| {}).await;
         assert_all_is_well(&outcome);
         assert_eq!((outcome.counters.redirects, outcome.counters.timeouts), (0, 0));
         let state = cluster.state.lock().unwrap();

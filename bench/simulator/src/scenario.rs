@@ -40,16 +40,21 @@
 //! | `yield NODE [TO]` | leadership is to be handed over |
 //! | `lie NODE LIE` | from now on a replica lies, and no law looks at it: `equivocates`, `votes-for-all`, `keeps-silent`, `sends-wrong-state`, `lies-to-clients` |
 //! | `expect NODE role\|term\|commit\|applied\|log\|value\|lacks …` | fails unless it is so; who is not there has the role `down` |
-//! | `expect refused\|written\|found VALUE\|absent\|unanswered` | what became of the last request or restart |
+//! | `expect refused\|written\|taken\|found VALUE\|absent\|unanswered` | what became of the last request or restart |
 //! | `expect broken LAW` | the command before broke this law: the end of the story |
 //! | `show NODE\|messages\|log` | prints |
 //!
 //! LINKS are `0 -> 1`, `0 <-> 1`, with `*` for everybody. Places in a log are printed as `index@term`.
 //!
+//! Single-decree Paxos has registers instead of a log. An entry that is given was accepted by the register of its index, in a ballot
+//! of its term; `in term` is what each of these registers has promised. A log that is shown is all registers, by key; the term is the
+//! highest round promised in any, the commit index how many are known to be decided, and the role what is done in the first that
+//! somebody waits for: `asking`, `preparing`, `proposing`, `backing-off`; otherwise `idle`.
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`command`], [`reader`], `script` | what a line can say, how it is read, the text around it |
-//! | [`actor`], `raft`, `multi_paxos`, `pbft` | what a protocol tells the stage; each of them |
+//! | [`actor`], `raft`, `multi_paxos`, `paxos`, `pbft` | what a protocol tells the stage; each of them |
 //! | `stage`, `flight`, `clients` | replicas with clocks and disks; messages in flight; who asks |
 //! | `director` | carries commands out |
 //!
@@ -62,6 +67,7 @@ pub mod command;
 mod director;
 mod flight;
 mod multi_paxos;
+mod paxos;
 mod pbft;
 mod raft;
 pub mod reader;
@@ -69,7 +75,7 @@ mod script;
 mod stage;
 
 use qlab_kernel::Protocol as _;
-use qlab_paxos::MultiPaxos;
+use qlab_paxos::{MultiPaxos, Paxos};
 use qlab_pbft::Pbft;
 use qlab_raft::Raft;
 
@@ -77,7 +83,7 @@ use command::Command;
 pub use script::TEXT_BYTES_MAX;
 
 /// The systems that can act.
-const ACTORS: [&str; 3] = [Raft::NAME, MultiPaxos::NAME, Pbft::NAME];
+const ACTORS: [&str; 4] = [Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME];
 
 /// Why a story did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +157,7 @@ pub fn perform(text: &str) -> Result<Performance, StoryError> {
         Some((line, Command::System(name))) => match name.as_str() {
             Raft::NAME => director::direct::<Raft>(&lines),
             MultiPaxos::NAME => director::direct::<MultiPaxos>(&lines),
+            Paxos::NAME => director::direct::<Paxos>(&lines),
             Pbft::NAME => director::direct::<Pbft>(&lines),
             _ => {
                 let what = format!("{name:?} cannot act; there are {}", ACTORS.join(", "));

@@ -210,8 +210,18 @@ impl Paxos {
     /// What the acceptor has promised and accepted in an instance that it has heard of.
     #[must_use]
     pub fn acceptor(&self, key: &[u8]) -> Option<Image> {
-        let register = self.registers.get(self.registers.place(key)?);
-        Some(Image { promised: register.promised, accepted: register.accepted.clone() })
+        Some(self.registers.get(self.registers.place(key)?).image())
+    }
+
+    /// The same for all of them, in order of appearance.
+    pub fn acceptors(&self) -> impl Iterator<Item = (&Bytes, Image)> {
+        self.registers.iter().map(|register| (&register.key, register.image()))
+    }
+
+    /// What it does at the moment, in the first instance that somebody here waits for: a word.
+    #[must_use]
+    pub fn role(&self) -> &'static str {
+        self.attempts.values().next().map_or("idle", |attempt| attempt.phase.name())
     }
 
     /// Whether an attempt waits for a while, as its ballot was rejected.

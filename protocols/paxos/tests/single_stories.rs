@@ -7,7 +7,7 @@ use qlab_kernel::{
     BatchBuilder, Command, Effects, Event, Input, Lsn, NodeId, NodeSet, Outcome, Protocol, ReplyBody,
     Request, Seat, Sequence, SessionId, Term, Ticket, Time, command,
 };
-use qlab_paxos::single::{Accepted, Config, FirstBallot, Message, Record, Step, Value};
+use qlab_paxos::single::{Config, FirstBallot, Message, Record, Step, Value};
 use qlab_paxos::{Ballot, Paxos};
 
 const START: Time = Time(1 << 40);
@@ -89,12 +89,6 @@ impl Replica {
 
     fn counter(&self, name: &str) -> u64 {
         self.core.counters(Time(0)).into_iter().find(|(known, _)| *known == name).expect("a counter").1
-    }
-
-    /// The steps that it has said to a peer since the last time.
-    fn said_to(&mut self, peer: u16) -> Vec<Step> {
-        let said = self.said.extract_if(.., |(to, _)| *to == NodeId(peer));
-        said.flat_map(|(_, message)| message.steps).map(|(_, step)| step).collect()
     }
 
     /// What it told clients since the last time.
@@ -212,66 +206,6 @@ fn what_has_no_meaning_for_a_register_is_malformed() {
     let malformed = written(Outcome::MALFORMED);
     let expected = [(1, 1, malformed.clone()), (1, 2, malformed), (1, 3, written(command::TOO_LARGE))];
     assert_eq!(cluster.0[0].told(), expected);
-}
-
-#[test]
-fn a_proposer_finishes_what_it_finds_in_the_highest_ballot() {
-    // Paxos Made Simple §2.2 (P2c).
-    let mut me = Replica::new(0, &Config::default());
-    me.put(1, 1, &KEY, b"mine");
-    let Some(Step::Prepare { ballot: asked }) = me.said_to(1).pop() else { panic!("phase 1 comes first") };
-    let old = |round, bytes| Some(Accepted { ballot: ballot(round, 2), value: value(7, bytes) });
-    // A rejection by one is no reason to stop; another ballot's promise counts for nothing.
-    me.hear(2, Step::Promise { ballot: ballot(asked.round.0 + 1, 0), accepted: old(1, b"not asked") });
-    assert!(me.said_to(1).is_empty());
-    me.hear(2, Step::Promise { ballot: asked, accepted: None });
-    let Some(Step::Accept { value: proposed, .. }) = me.said_to(1).pop() else { panic!("a quorum promised") };
-    assert_eq!(proposed, value(1, b"mine"), "nothing was accepted in that quorum");
-
-    let mut me = Replica::new(0, &Config::default());
-    me.hear(2, Step::Accept { ballot: ballot(1, 2), value: value(7, b"older") });
-    me.put(1, 1, &KEY, b"mine");
-    let Some(Step::Prepare { ballot: asked }) = me.said_to(1).pop() else { panic!("phase 1 comes first") };
-    assert!(asked > ballot(1, 2));
-    me.hear(1, Step::Promise { ballot: asked, accepted: None });
-    let Some(Step::Accept { value: proposed, .. }) = me.said_to(1).pop() else { panic!("a quorum promised") };
-    assert_eq!(proposed, value(7, b"older"), "its own acceptor is one of the quorum");
-    me.hear(1, Step::Accepted { ballot: asked });
-    assert_eq!(me.told(), [(1, 1, TAKEN)]);
-}
-
-#[test]
-fn rejected_proposers_back_off_and_come_back_above() {
-    let mut me = Replica::new(0, &Config::default());
-    me.put(1, 1, &KEY, b"mine");
-    let Some(Step::Prepare { ballot: asked }) = me.said_to(1).pop() else { panic!("phase 1 comes first") };
-    let rejected = Step::Rejected { ballot: asked, promised: ballot(9, 2) };
-    me.hear(1, rejected.clone());
-    assert!(!me.core.is_backing_off(), "two others may still promise");
-    me.hear(2, rejected);
-    assert!(me.core.is_backing_off() && me.counter("back_offs") == 1);
-    me.now = me.core.deadline().expect("a pause has an end");
-    me.said.clear();
-    me.give(Input::Timeout);
-    let Some(Step::Prepare { ballot: again }) = me.said_to(2).pop() else { panic!("it tries again") };
-    assert!(again > ballot(9, 2) && again.node == NodeId(0));
-}
-
-#[test]
-fn a_restart_keeps_its_promises_and_is_another_life() {
-    let mut me = Replica::new(0, &Config::default());
-    me.hear(1, Step::Prepare { ballot: ballot(5, 1) });
-    me.hear(1, Step::Accept { ballot: ballot(5, 1), value: value(7, b"accepted") });
-    let mut me = Replica::from_journal(0, &Config::default(), me.journal);
-    me.hear(2, Step::Prepare { ballot: ballot(4, 2) });
-    let promised = ballot(5, 1);
-    assert_eq!(me.said_to(2), [Step::Rejected { ballot: ballot(4, 2), promised }]);
-    me.hear(2, Step::Prepare { ballot: ballot(6, 2) });
-    let accepted = Some(Accepted { ballot: ballot(5, 1), value: value(7, b"accepted") });
-    assert_eq!(me.said_to(2), [Step::Promise { ballot: ballot(6, 2), accepted }]);
-    me.put(1, 1, &KEY, b"mine");
-    let Some(Step::Prepare { ballot: asked }) = me.said_to(1).pop() else { panic!("phase 1 comes first") };
-    assert_eq!((asked.round, asked.incarnation), (Term(7), 2));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod p5_proposals;
 mod p6_learning;
 
 use bytes::Bytes;
-use qlab_kernel::Lsn;
+use qlab_kernel::{Lsn, NodeId};
 use qlab_paxos::single::{Change, Config, FirstBallot, Record, Step, Value};
 use qlab_paxos::{Ballot, Paxos};
 
@@ -96,6 +96,12 @@ impl Laws<Paxos> for PaxosLaws {
 
     fn ended(&mut self, process: usize) {
         self.learning.ended(process);
+    }
+
+    fn given(&mut self, _: NodeId, process: usize, lsn: Lsn, record: &Record) -> Verdict {
+        self.ballots.given(record);
+        self.ledger.write(process, lsn, record);
+        Ok(())
     }
 
     fn started(&mut self, process: usize, last: Lsn) -> Verdict {

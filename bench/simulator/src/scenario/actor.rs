@@ -17,11 +17,17 @@ pub trait Actor: Subject {
     /// Sets an option of a configuration, and checks it. The error says what is wrong, and which options there are.
     fn configure(config: &mut Self::Config, option: &str, value: &str) -> Result<(), String>;
 
-    /// The records of a replica whose log is as given; an entry's batch is made by `clients::given_entry`.
-    fn records(given: &GivenLog) -> Vec<Self::Record>;
+    /// The records of a replica whose log is as given; an entry's batch is made by `clients::given_entry`. The error says why there
+    /// can be no such log.
+    fn records(given: &GivenLog) -> Result<Vec<Self::Record>, String>;
 
     /// Where a replica stands.
     fn stand(&self) -> Stand;
+
+    /// What it holds under a key itself, if it has no state machine to hold it.
+    fn value(&self, _key: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 
     /// A way to lie, by its name in a story; there is none where replicas believe each other.
     fn lie(

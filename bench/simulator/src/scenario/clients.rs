@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use qlab_checker::{ABSENT, History, Operation};
 use qlab_kernel::client::{Answer, AnswerBody};
+use qlab_kernel::command::TAKEN;
 use qlab_kernel::{
     Batch, BatchBuilder, NodeId, Outcome, Refusal, Request, Sequence, SessionId, Ticket, Votes,
 };
@@ -15,7 +16,12 @@ const GIVEN: u16 = u16::MAX;
 
 /// An entry of a log that is given: it writes its term under its index, in a session of its own.
 pub(crate) fn given_entry(index: u64, term: u64) -> Batch {
-    write(SessionId::owned(GIVEN, index << 32 | term), &index.to_string(), &term.to_string())
+    write(given_session(index, term), &index.to_string(), &term.to_string())
+}
+
+/// Whose session that is.
+pub(crate) const fn given_session(index: u64, term: u64) -> SessionId {
+    SessionId::owned(GIVEN, index << 32 | term)
 }
 
 /// All clients of a story.
@@ -100,6 +106,7 @@ impl Clients {
         let (answered, says) = match answer.body {
             AnswerBody::Written(outcomes) => match outcomes.iter().nth(place)?.status {
                 kv::STORED => (Answered::Written, format!("{what} is written")),
+                TAKEN => (Answered::Taken, format!("{what} is not written: another value is")),
                 status => (Answered::Refused, format!("{what} is not written: {}", status_name(status))),
             },
             AnswerBody::Values(values) => match values.iter().nth(place)? {
@@ -144,6 +151,10 @@ impl Asked {
         let (operation, is_done) = match (&self.value, &self.answered) {
             (Some(value), Answered::Written) => (Operation::put(process, key, names.number(value)), true),
             (Some(value), Answered::Not) => (Operation::put(process, key, names.number(value)), false),
+            (Some(value), Answered::Taken) => {
+                let refused = Operation::put(process, key, names.number(value));
+                return Some(refused.failed_during(self.at_ns, self.answered_at_ns));
+            }
             (None, Answered::Found(value)) => (Operation::get(process, key, names.number(value)), true),
             (None, Answered::Absent) => (Operation::get(process, key, ABSENT), true),
             _ => return None,

@@ -185,6 +185,8 @@ pub enum Answered {
     Refused,
     /// The value is written.
     Written,
+    /// It is not, as the register holds another, for ever.
+    Taken,
     /// This value was read.
     Found(String),
     /// There is no value to read.
@@ -328,6 +330,7 @@ impl fmt::Display for Answered {
             Self::Not => f.write_str("unanswered"),
             Self::Refused => f.write_str("refused"),
             Self::Written => f.write_str("written"),
+            Self::Taken => f.write_str("taken"),
             Self::Found(value) => write!(f, "found {value}"),
             Self::Absent => f.write_str("absent"),
         }

@@ -52,7 +52,7 @@ impl Actor for MultiPaxos {
     }
 
     /// Ballots that are given are replica 0's.
-    fn records(given: &GivenLog) -> Vec<Record> {
+    fn records(given: &GivenLog) -> Result<Vec<Record>, String> {
         let ballot = |round| Ballot { round: Term(round), ..Ballot::ZERO };
         let promise = Record::Promise { ballot: ballot(given.term) };
         let accepts = (1..).zip(&given.terms).map(|(index, round)| Record::Accept {
@@ -60,7 +60,7 @@ impl Actor for MultiPaxos {
             index: Index(index),
             batch: given_entry(index, *round),
         });
-        [promise].into_iter().chain(accepts).collect()
+        Ok([promise].into_iter().chain(accepts).collect())
     }
 
     fn stand(&self) -> Stand {

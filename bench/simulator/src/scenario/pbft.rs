@@ -61,9 +61,8 @@ impl Actor for Pbft {
         config.validate(4).map_err(|error| error.to_string())
     }
 
-    /// Nothing can be given: what is prepared must be signed by those who prepared it.
-    fn records(_: &GivenLog) -> Vec<Record> {
-        Vec::new()
+    fn records(_: &GivenLog) -> Result<Vec<Record>, String> {
+        Err("no log can be given: what is prepared must be signed by those who prepared it".to_owned())
     }
 
     fn stand(&self) -> Stand {

@@ -44,13 +44,13 @@ impl Actor for Raft {
         config.validate().map_err(|error| error.to_string())
     }
 
-    fn records(given: &GivenLog) -> Vec<Record> {
+    fn records(given: &GivenLog) -> Result<Vec<Record>, String> {
         let vote = Record::Vote { term: Term(given.term), voted_for: None };
         let entries = (1..).zip(&given.terms).map(|(index, term)| Record::Append {
             index: Index(index),
             entry: Entry { term: Term(*term), batch: given_entry(index, *term) },
         });
-        [vote].into_iter().chain(entries).collect()
+        Ok([vote].into_iter().chain(entries).collect())
     }
 
     fn stand(&self) -> Stand {

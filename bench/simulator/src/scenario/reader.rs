@@ -194,7 +194,7 @@ impl<'a> Words<'a> {
     }
 
     fn expectation(&mut self) -> Result<Expectation, Unreadable> {
-        let word = self.word("a replica, or broken, refused, written, found, absent, unanswered")?;
+        let word = self.word("a replica, or broken, refused, written, taken, found, absent, unanswered")?;
         if let Some(node) = node(word) {
             return self.expectation_of(node);
         }
@@ -202,13 +202,14 @@ impl<'a> Words<'a> {
             "broken" => Expectation::Broken(self.name("the number of a law")?),
             "refused" => Expectation::Answer(Answered::Refused),
             "written" => Expectation::Answer(Answered::Written),
+            "taken" => Expectation::Answer(Answered::Taken),
             "found" => Expectation::Answer(Answered::Found(self.name("a value")?)),
             "absent" => Expectation::Answer(Answered::Absent),
             "unanswered" => Expectation::Answer(Answered::Not),
             other => {
                 return self.fail_back(format!(
                     "{other:?} cannot be expected; a replica's role, term, commit, applied, log, value and lacks can, and \
-                     broken, refused, written, found, absent, unanswered"
+                     broken, refused, written, taken, found, absent, unanswered"
                 ));
             }
         })

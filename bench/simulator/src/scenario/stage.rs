@@ -105,7 +105,8 @@ impl<S: Actor> Stage<S> {
 
     fn give(&mut self, log: &GivenLog) -> Result<(), Trouble> {
         let node = self.place(log.node)?;
-        let records: Vec<_> = (1..).map(Lsn).zip(S::records(log)).collect();
+        let records = S::records(log).map_err(Trouble::Impossible)?;
+        let records: Vec<_> = (1..).map(Lsn).zip(records).collect();
         furnish(log.node, self.replicas[node].disk.clone(), &records).map_err(|error| journal(&error))?;
         self.clients.expect_given(log);
         self.start(log.node, records)

@@ -55,6 +55,17 @@ pub(crate) enum Wish {
     Get { after: u64 },
 }
 
+impl Phase {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Asking { .. } => "asking",
+            Self::Preparing { .. } => "preparing",
+            Self::Accepting { .. } => "proposing",
+            Self::BackingOff => "backing-off",
+        }
+    }
+}
+
 impl Attempt {
     pub(crate) fn new(claim: Option<Value>, waiting: Waiting) -> Self {
         Self {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use qlab_kernel::{Effects, Event, Index, Lsn};
 
 use super::Paxos;
-use super::record::{Change, ITEM_BYTES, Image, Record};
+use super::record::{Change, ITEM_BYTES, Record};
 use super::registers::Place;
 
 /// Bytes of one record, or one item.
@@ -84,8 +84,7 @@ impl Paxos {
                     register.key.len(),
                     register.accepted.as_ref().map_or(0, |a| a.value.bytes.len()),
                 );
-                let image = Image { promised: register.promised, accepted: register.accepted.clone() };
-                images.push((register.key.clone(), image));
+                images.push((register.key.clone(), register.image()));
             }
             next += 1;
         }

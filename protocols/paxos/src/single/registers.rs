@@ -28,6 +28,10 @@ impl Register {
         self.accepted.as_ref().filter(|accepted| accepted.ballot == Ballot::CHOSEN).map(|a| &a.value)
     }
 
+    pub(crate) fn image(&self) -> Image {
+        Image { promised: self.promised, accepted: self.accepted.clone() }
+    }
+
     /// Whether nothing was ever promised or accepted here.
     pub(crate) fn is_untouched(&self) -> bool {
         self.promised == Ballot::ZERO && self.accepted.is_none()

@@ -26,6 +26,15 @@ impl Ballots {
         *self.lives.entry(process).or_default() += 1;
     }
 
+    /// A story begins with this: somebody proposed it.
+    pub(crate) fn given(&mut self, record: &Record) {
+        for (key, change) in changes(record) {
+            if let Change::Accept { ballot, value } = change {
+                self.proposed.insert((key.clone(), *ballot), value.clone());
+            }
+        }
+    }
+
     /// Looks at what a process says.
     pub(crate) fn check_step(&mut self, process: usize, key: &Bytes, step: &Step) -> Verdict {
         match step {

@@ -14,10 +14,13 @@ impl<S: Actor> Stage<S> {
         Ok(running.map(|running| (running.core.stand(), running.chain().index.0)))
     }
 
-    /// What its state machine holds under a key.
+    /// What it holds under a key.
     pub(crate) fn value(&self, node: NodeId, key: &str) -> Result<Option<String>, Trouble> {
         let running = self.replicas[self.place(node)?].running.as_ref();
-        let value = running.and_then(|running| running.value(key.as_bytes()));
+        let value = running.and_then(|running| {
+            let key = key.as_bytes();
+            running.value(key).or_else(|| running.core.value(key))
+        });
         Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
