@@ -36,7 +36,7 @@ const EMBEDDED: [(&str, &str); 4] = [
 ];
 
 /// Their names.
-pub const NAMES: [&str; 4] = [EMBEDDED[0].0, EMBEDDED[1].0, EMBEDDED[2].0, EMBEDDED[3].0];
+pub const NAMES: [&str; EMBEDDED.len()] = [EMBEDDED[0].0, EMBEDDED[1].0, EMBEDDED[2].0, EMBEDDED[3].0];
 
 /// A plan's text is wrong, and where.
 #[derive(Debug, thiserror::Error)]

@@ -37,14 +37,14 @@ pub(super) struct Cell {
     #[serde(default)]
     false_by_us: Vec<i64>,
     /// How far followers' oscillators are ahead, in turn.
-    #[serde(default = "zero")]
+    #[serde(default = "unbent")]
     ahead_us: OneOrMany<i64>,
     /// How much faster they run, in turn.
-    #[serde(default = "zero")]
+    #[serde(default = "unbent")]
     fast_ppm: OneOrMany<i64>,
-    #[serde(default = "hundred")]
+    #[serde(default = "default_poll_interval_ms")]
     poll_interval_ms: u64,
-    #[serde(default = "five_hundred")]
+    #[serde(default = "default_frequency_error_ppm_max")]
     frequency_error_ppm_max: u32,
     #[serde(default)]
     delay_ms: u64,
@@ -80,15 +80,15 @@ pub(super) struct Point {
     expected: Expected,
 }
 
-const fn zero() -> OneOrMany<i64> {
+const fn unbent() -> OneOrMany<i64> {
     OneOrMany::One(0)
 }
 
-const fn hundred() -> u64 {
+const fn default_poll_interval_ms() -> u64 {
     100
 }
 
-const fn five_hundred() -> u32 {
+const fn default_frequency_error_ppm_max() -> u32 {
     500
 }
 

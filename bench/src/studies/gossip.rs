@@ -41,19 +41,19 @@ const LEAD: Duration = Duration::from_millis(200);
 pub(super) struct Cell {
     name: String,
     nodes: OneOrMany<u16>,
-    #[serde(default = "push_pull")]
+    #[serde(default = "default_exchange")]
     exchange: OneOrMany<String>,
-    #[serde(default = "three")]
+    #[serde(default = "default_fanout")]
     fanout: OneOrMany<u16>,
-    #[serde(default = "hundred")]
+    #[serde(default = "default_round_interval_ms")]
     round_interval_ms: u64,
-    #[serde(default = "five_hundred")]
+    #[serde(default = "default_probe_interval_ms")]
     probe_interval_ms: u64,
-    #[serde(default = "hundred")]
+    #[serde(default = "default_probe_timeout_ms")]
     probe_timeout_ms: u64,
-    #[serde(default = "ten")]
+    #[serde(default = "default_updates_per_s")]
     updates_per_s: f64,
-    #[serde(default = "thirty_two")]
+    #[serde(default = "default_update_bytes")]
     update_bytes: usize,
     #[serde(default)]
     kills: u16,
@@ -81,27 +81,31 @@ pub(super) struct Point {
     loss_percent: u32,
 }
 
-fn push_pull() -> OneOrMany<String> {
+fn default_exchange() -> OneOrMany<String> {
     OneOrMany::One("push-pull".into())
 }
 
-const fn three() -> OneOrMany<u16> {
+const fn default_fanout() -> OneOrMany<u16> {
     OneOrMany::One(3)
 }
 
-const fn hundred() -> u64 {
+const fn default_round_interval_ms() -> u64 {
     100
 }
 
-const fn five_hundred() -> u64 {
+const fn default_probe_timeout_ms() -> u64 {
+    100
+}
+
+const fn default_probe_interval_ms() -> u64 {
     500
 }
 
-const fn ten() -> f64 {
+const fn default_updates_per_s() -> f64 {
     10.0
 }
 
-const fn thirty_two() -> usize {
+const fn default_update_bytes() -> usize {
     32
 }
 
