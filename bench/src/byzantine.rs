@@ -168,8 +168,8 @@ impl Protocol for Liar {
         self.core.leader()
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.core.counters()
+    fn counters(&self, now: Time) -> Vec<(&'static str, u64)> {
+        self.core.counters(now)
     }
 
     fn check(&self) {

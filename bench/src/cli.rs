@@ -7,8 +7,9 @@ use qlab_checker::Model;
 use qlab_machines::MachineKind;
 use qlab_report::Durability;
 
-use crate::plan::{Draft, Plan, PlanError, Scalar, System};
+use crate::plan::{Draft, Plan, PlanError, Scalar, System, parse_duration};
 use crate::sim::SimArgs;
+use crate::studies;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +18,8 @@ Examples:
   qlab run --system raft --load closed:256        one cell, made of flags
   qlab run floor --value-bytes 1024 --repeats 3   a plan with a change
   qlab run --faults kill-leader@2s                what clients notice of a crash, and for how long
+  qlab run gossip                                 how fast news spreads among processes, and who is known to be dead
+  qlab run clock                                  how wrong synchronised clocks are, against what they claim
   qlab sim raft --seeds 0..10000                  ten thousand worlds that try to break it
   qlab check history.jsonl --model kv             judge somebody else's history
   qlab doctor                                     what this machine can do, and what to change
@@ -231,6 +234,43 @@ pub enum ResultsVerb {
 }
 
 impl RunArgs {
+    /// The plan that these flags ask for, if it asks processes a question instead of putting a load on a service.
+    pub fn study(&self) -> Result<Option<studies::Plan>, studies::PlanError> {
+        let Some(name) = &self.plan else { return Ok(None) };
+        let Some(plan) = studies::Plan::find(name)? else { return Ok(None) };
+        let wrong = |flag: &str, reason: String| studies::PlanError::new(flag, reason);
+        let foreign = self
+            .cell_flags()
+            .into_iter()
+            .map(|(key, _)| key)
+            .chain(self.warmup.is_some().then_some("warmup"));
+        if let Some(key) = foreign.into_iter().next() {
+            let flag = format!("--{}", key.replace('_', "-"));
+            return Err(wrong(
+                &flag,
+                format!(
+                    "{name} measures no load on a service: only --measure, --repeats and --seed change it"
+                ),
+            ));
+        }
+        let measure = self.measure.as_ref().map(|text| {
+            parse_duration(text)
+                .ok_or_else(|| wrong("--measure", format!("{text:?} is no time: write 500ms, 2s or 1m")))
+        });
+        let rounds = self.repeats.map(|rounds| {
+            u32::try_from(rounds)
+                .ok()
+                .filter(|rounds| *rounds > 0)
+                .ok_or_else(|| wrong("--repeats", format!("{rounds} is not above 0")))
+        });
+        let changes = studies::Changes {
+            rounds: rounds.transpose()?,
+            seed: self.seed.map(i64::cast_unsigned),
+            measure: measure.transpose()?,
+        };
+        Ok(Some(plan.with(changes)))
+    }
+
     /// The plan that these flags ask for.
     pub fn plan(&self) -> Result<Plan, PlanError> {
         let cell = self.cell_flags();
@@ -376,6 +416,24 @@ mod tests {
             let error = refusal(&format!("qlab run {flags}"));
             assert!(error.contains(reason), "{flags}: {error}");
         }
+    }
+
+    #[test]
+    fn a_study_takes_few_flags() {
+        let study = |line: &str| {
+            let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
+            let Some(Verb::Run(args)) = cli.verb else { panic!("{line} is no run") };
+            args.study().map(|plan| plan.is_some()).map_err(|error| error.to_string())
+        };
+        assert_eq!(study("qlab run gossip --measure 2s --repeats 2 --seed 3"), Ok(true));
+        assert_eq!(study("qlab run quick --replicas 3"), Ok(false));
+        assert_eq!(study("qlab run --replicas 3"), Ok(false));
+        assert!(
+            study("qlab run clock --replicas 3")
+                .unwrap_err()
+                .starts_with("--replicas: clock measures no load")
+        );
+        assert!(study("qlab run clock --repeats 0").unwrap_err().starts_with("--repeats: 0 is not above 0"));
     }
 
     #[test]

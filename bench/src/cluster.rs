@@ -42,6 +42,7 @@ impl Cluster {
             seed,
             emulated_link: point.faults.needs_links(),
             byzantine: point.faults.lies(),
+            oscillators: Vec::new(),
         };
         Ok(Self::Ours(Box::new(Fleet::start(spec)?)))
     }

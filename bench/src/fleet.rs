@@ -17,8 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use qlab_kernel::NodeId;
 use qlab_machines::MachineKind;
+use qlab_node::clock::Oscillator;
 use qlab_node::config::Config;
-use qlab_node::control::{Order, Report, Status};
+use qlab_node::control::{Observation, Order, Report, Status};
 use qlab_node::keys::Credentials;
 use qlab_transport::{Identity, ReplicaEntry, Roster};
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,6 +62,8 @@ pub struct FleetSpec {
     pub emulated_link: bool,
     /// Whether replicas can be made to lie.
     pub byzantine: bool,
+    /// What replicas take for their clocks, by seat; those not named take the host's.
+    pub oscillators: Vec<Oscillator>,
 }
 
 /// A running cluster. Dropping it kills what still runs.
@@ -167,6 +170,15 @@ impl Fleet {
             self.order(*node, &Order::Status)?;
         }
         asked.into_iter().map(|node| self.await_status(node)).collect()
+    }
+
+    /// What every replica that serves has observed since this was asked last, by seat.
+    pub fn observations(&mut self) -> anyhow::Result<Vec<(usize, Vec<Observation>)>> {
+        let asked = self.serving();
+        for node in &asked {
+            self.order(*node, &Order::Observations)?;
+        }
+        asked.into_iter().map(|node| Ok((node, self.await_observations(node)?))).collect()
     }
 
     /// Which replica leads, as far as its own word goes.
@@ -329,6 +341,17 @@ impl Fleet {
     fn await_status(&mut self, node: usize) -> anyhow::Result<Status> {
         match self.await_report(node, ANSWER_TIME_MAX, |report| matches!(report, Report::Status(_)))? {
             Report::Status(status) => Ok(*status),
+            _ => unreachable!("waited for that"),
+        }
+    }
+
+    fn await_observations(&mut self, node: usize) -> anyhow::Result<Vec<Observation>> {
+        let is_wanted = |report: &Report| matches!(report, Report::Observations { .. });
+        match self.await_report(node, ANSWER_TIME_MAX, is_wanted)? {
+            Report::Observations { observations, forgotten: 0 } => Ok(observations),
+            Report::Observations { forgotten, .. } => {
+                Err(anyhow!("replica {node} forgot {forgotten} observations: ask more often"))
+            }
             _ => unreachable!("waited for that"),
         }
     }

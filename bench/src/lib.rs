@@ -14,6 +14,7 @@
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
 //! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
 //! | [`spread`] | how fast gossip spreads among thousands |
+//! | [`studies`] | processes that gossip and processes that keep time |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to change |
@@ -44,6 +45,7 @@ pub mod row;
 pub mod runner;
 pub mod sim;
 pub mod spread;
+pub mod studies;
 pub mod used;
 pub mod validity;
 pub mod verdict;

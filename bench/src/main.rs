@@ -19,6 +19,7 @@ use laboratory::{
     interrupt::Interrupt,
     runner::{self, Summary},
     sim::{self, SimArgs, SimError},
+    studies,
 };
 use qlab_report::{
     Output, Verdict,
@@ -74,6 +75,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    match args.study() {
+        Ok(None) => {}
+        Ok(Some(plan)) => return study(&plan, args),
+        Err(error) => return usage(&error),
+    }
     let plan = match args.plan() {
         Ok(plan) => plan,
         Err(error) => return usage(&error),
@@ -94,6 +100,13 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     print(&text)?;
     Ok(verdict_code(&summary))
+}
+
+fn study(plan: &studies::Plan, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let program = Path::new("/proc/self/exe");
+    let told = studies::run(plan, program, &args.out, args.json, &Interrupt::listen()?)?;
+    print(&told.text)?;
+    Ok(if told.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn usage(error: &impl std::fmt::Display) -> anyhow::Result<ExitCode> {

@@ -23,7 +23,10 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use crate::studies;
+
 pub use draft::{Draft, PlanError};
+pub(crate) use duration::parse_duration;
 pub use faults::{Fault, Kind, Role, Schedule};
 pub use load::{Load, Rate, Spacing};
 pub use machine::Machine;
@@ -85,7 +88,12 @@ impl Plan {
         let known = EMBEDDED.iter().find(|(name, _)| *name == name_or_path);
         let (name, text) = known.ok_or_else(|| PlanError::UnknownPlan {
             name: name_or_path.to_owned(),
-            known: EMBEDDED.map(|(name, _)| name).join(", "),
+            known: EMBEDDED
+                .map(|(name, _)| name)
+                .into_iter()
+                .chain(studies::NAMES)
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         Draft::parse(&format!("plans/{name}.toml"), text)
     }
@@ -210,7 +218,7 @@ mod tests {
         assert_eq!(
             error,
             "there is no plan \"flor\"; there are quick, floor, consensus, ablation, \
-             quorum, locks, faults, byzantine, or give the path of a .toml file"
+             quorum, locks, faults, byzantine, gossip, gossip-quick, clock, clock-quick, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }

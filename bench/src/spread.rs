@@ -66,7 +66,7 @@ pub fn study(worlds: u64, out: Option<&Path>, json: bool, interrupt: &Interrupt)
 }
 
 /// A study: what `find` finds, and where and when it did.
-fn finish(find: impl FnOnce() -> anyhow::Result<Findings>) -> anyhow::Result<Study> {
+pub(crate) fn finish(find: impl FnOnce() -> anyhow::Result<Findings>) -> anyhow::Result<Study> {
     // Before it begins: the checkout may move on meanwhile.
     let (began, code, watch) = (Utc::now(), code::code(), Stopwatch::start());
     let findings = find()?;
@@ -80,7 +80,7 @@ fn finish(find: impl FnOnce() -> anyhow::Result<Findings>) -> anyhow::Result<Stu
     })
 }
 
-fn told(studies: &[Study], out: Option<&Path>, json: bool) -> anyhow::Result<Told> {
+pub(crate) fn told(studies: &[Study], out: Option<&Path>, json: bool) -> anyhow::Result<Told> {
     let mut text = String::new();
     for study in studies {
         text += &if json {

@@ -41,6 +41,7 @@ fn cluster_of((system, replicas, options): System, dir: PathBuf, durability: &st
         seed: 11,
         emulated_link: true,
         byzantine: false,
+        oscillators: Vec::new(),
     }
 }
 

@@ -286,6 +286,7 @@ fn story(fenced: bool) -> Ending {
         seed: 5,
         emulated_link: false,
         byzantine: false,
+        oscillators: Vec::new(),
     })
     .unwrap();
     let roster = fleet.roster().unwrap();

@@ -33,6 +33,7 @@ fn a_client_that_asks_in_anothers_session_is_cut_off_and_others_are_answered() {
         seed: 3,
         emulated_link: false,
         byzantine: false,
+        oscillators: Vec::new(),
     };
     let fleet = Fleet::start(spec).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -224,6 +224,8 @@ pub enum Verdict {
     Converged,
     /// Nobody held a lock beside another, tokens followed the order of grants, and all replicas applied the same.
     Exclusive,
+    /// The true time was within every span that was claimed to hold it, and no clock was stepped.
+    Sound,
     /// The judge's budget ran out.
     Unknown,
     /// Nobody judged.
@@ -241,6 +243,7 @@ impl Verdict {
             Self::Agreement => "agreement",
             Self::Converged => "converged",
             Self::Exclusive => "exclusive",
+            Self::Sound => "sound",
             Self::Unknown => "unknown",
             Self::Unchecked => "unchecked",
             Self::Violated => "VIOLATED",
@@ -249,7 +252,7 @@ impl Verdict {
 
     /// Whether a guarantee was judged and found kept.
     pub fn holds(self) -> bool {
-        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged | Self::Exclusive)
+        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged | Self::Exclusive | Self::Sound)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Studies: questions that are not a load on a cluster, such as how fast gossip spreads or how true a clock is. Each leaves one file
 //! under `results/studies`, which holds its figures, its verdicts and where they come from; how it is shown follows from that.
 
+mod clock_run;
+mod gossip_run;
+mod gossip_worlds;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -10,11 +14,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Code, Machine, RunError, Utc, Verdict,
+    Code, Machine, RunError, Utc,
     campaign::entries,
     layout::{Entry, Layout},
-    numbers::{bytes, count, range, ratio},
+    numbers::{count, range},
 };
+
+pub use clock_run::{ClockRun, Expected, Tail};
+pub use gossip_run::GossipRun;
+pub use gossip_worlds::{GossipErrors, GossipRounds, GossipScale};
 
 /// The folder of studies, within that of results.
 pub const STUDIES: &str = "studies";
@@ -49,74 +57,10 @@ pub enum Findings {
     GossipErrors(Vec<GossipErrors>),
     /// What a large cluster costs to simulate.
     GossipScale(Vec<GossipScale>),
-}
-
-/// Of one way to gossip among so many nodes, over many worlds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GossipRounds {
-    /// Which way entries travel: `push`, `pull` or `push-pull`.
-    pub exchange: String,
-    /// Nodes.
-    pub nodes: u64,
-    /// Peers that a node calls in a round.
-    pub fanout: u64,
-    /// Worlds, each with one update.
-    pub worlds: u64,
-    /// Rounds until half of the nodes knew it.
-    pub rounds_to_half: Quartet,
-    /// Rounds until 99 % of them did.
-    pub rounds_to_most: Quartet,
-    /// Rounds until all of them did.
-    pub rounds_to_all: Quartet,
-    /// What the literature expects of the last.
-    pub expected_rounds: f64,
-    /// What it would be if in every round just what is expected happened.
-    pub mean_field_rounds: u64,
-    /// Bytes that a node sent until all knew it, on average, digests included: median over the worlds.
-    pub bytes_per_node: f64,
-    /// Whether everybody came to know it in every world.
-    pub verdict: Verdict,
-}
-
-/// Of one size and loss: probes of nodes all of which live.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GossipErrors {
-    /// Nodes.
-    pub nodes: u64,
-    /// Messages lost, in a hundred.
-    pub loss_percent: u64,
-    /// Probes, one for each node and period.
-    pub probes: u64,
-    /// Those that nobody answered.
-    pub unanswered: Share,
-    /// The share of those that the protocol's arithmetic expects.
-    pub unanswered_expected: f64,
-    /// Nodes declared dead, by somebody who had waited for their objection.
-    pub declared_dead: Share,
-}
-
-/// A large cluster for a while.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GossipScale {
-    /// Nodes.
-    pub nodes: u64,
-    /// Rounds of each.
-    pub rounds: u64,
-    /// Nodes that wrote something.
-    pub writers: u64,
-    /// Messages lost, in a hundred.
-    pub loss_percent: u64,
-    /// Messages sent.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Processor time that it took, on one thread, in milliseconds.
-    pub elapsed_ms: u64,
-    /// Whether everybody had heard of every writer in the end.
-    pub verdict: Verdict,
+    /// How fast updates spread among processes, and whether these know who of them lives.
+    GossipRuns(Vec<GossipRun>),
+    /// How true clocks of processes are, against what they claim.
+    ClockRuns(Vec<ClockRun>),
 }
 
 /// A distribution in four numbers.
@@ -162,6 +106,8 @@ impl Findings {
             Self::GossipRounds(_) => "gossip-rounds",
             Self::GossipErrors(_) => "gossip-errors",
             Self::GossipScale(_) => "gossip-scale",
+            Self::GossipRuns(_) => "gossip-runs",
+            Self::ClockRuns(_) => "clock-runs",
         }
     }
 
@@ -171,15 +117,27 @@ impl Findings {
             Self::GossipRounds(rows) => rows.iter().all(|row| row.verdict.holds()),
             Self::GossipErrors(_) => true,
             Self::GossipScale(rows) => rows.iter().all(|row| row.verdict.holds()),
+            Self::GossipRuns(rows) => rows.iter().all(|row| row.verdict.holds()),
+            Self::ClockRuns(rows) => rows.iter().all(ClockRun::is_as_expected),
+        }
+    }
+
+    fn is_consistent(&self) -> bool {
+        match self {
+            Self::GossipRuns(rows) => rows.iter().all(GossipRun::is_consistent),
+            Self::ClockRuns(rows) => rows.iter().all(ClockRun::is_consistent),
+            _ => true,
         }
     }
 
     /// Its table.
     pub fn layout(&self) -> Layout {
         match self {
-            Self::GossipRounds(rows) => rounds_layout(rows),
-            Self::GossipErrors(rows) => errors_layout(rows),
-            Self::GossipScale(rows) => scale_layout(rows),
+            Self::GossipRounds(rows) => gossip_worlds::rounds_layout(rows),
+            Self::GossipErrors(rows) => gossip_worlds::errors_layout(rows),
+            Self::GossipScale(rows) => gossip_worlds::scale_layout(rows),
+            Self::GossipRuns(rows) => gossip_run::layout(rows),
+            Self::ClockRuns(rows) => clock_run::layout(rows),
         }
     }
 }
@@ -220,6 +178,7 @@ impl Study {
             (self.format == FORMAT, "format is of another version"),
             (Utc::parse_compact(&self.began).is_some(), "began is no time"),
             (!self.findings.layout().rows.is_empty(), "nothing was found"),
+            (self.findings.is_consistent(), "figures contradict each other"),
         ];
         checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned()).collect()
     }
@@ -237,94 +196,6 @@ pub fn newest(studies: &[Study]) -> BTreeMap<&'static str, &Study> {
     newest
 }
 
-fn rounds_layout(rows: &[GossipRounds]) -> Layout {
-    let row = |row: &GossipRounds| {
-        let measured = row.rounds_to_all.p50 / row.expected_rounds;
-        vec![
-            word(&row.exchange),
-            number(row.nodes as f64),
-            number(row.worlds as f64),
-            spread(row.rounds_to_half),
-            spread(row.rounds_to_most),
-            spread(row.rounds_to_all),
-            decimal(row.expected_rounds),
-            number(row.mean_field_rounds as f64),
-            Entry { value: ratio(measured), is_number: true, ..Entry::default() },
-            Entry { value: bytes(row.bytes_per_node), is_number: true, ..Entry::default() },
-            word(row.verdict.name()),
-        ]
-    };
-    let headings = vec![
-        "exchange",
-        "nodes",
-        "worlds",
-        "rounds\nto 50 %",
-        "rounds\nto 99 %",
-        "rounds\nto 100 %",
-        "expected",
-        "mean\nfield",
-        "median ÷\nexpected",
-        "bytes\n/node",
-        "verdict",
-    ];
-    let fanouts: Vec<String> = rows.first().iter().map(|row| row.fanout.to_string()).collect();
-    let caption = format!(
-        "Rounds of one update until so many know it, median and 5 to 95 % of the worlds, at fanout k = {}, without losses. \
-         Expected: the leading terms for all n nodes. Push: log₁₊ₖ n + ln n / k (Pittel 1987 for k = 1; Panagiotou, Pourmiri and \
-         Sauerwald 2015 for more). Pull: log₁₊ₖ n + log₁₊ₖ ln n. Push-pull: log₁₊₂ₖ n + log₁₊ₖ ln n (Karp, Schindelhauer, \
-         Shenker and Vöcking 2000 for k = 1). Mean field: rounds until less than half a node is ignorant, if just what is \
-         expected happens in each. Bytes include digests.",
-        fanouts.join(", ")
-    );
-    Layout { headings, rows: rows.iter().map(row).collect(), caption }
-}
-
-fn errors_layout(rows: &[GossipErrors]) -> Layout {
-    let share = |share: Share, trials: u64| Entry {
-        value: percent(share.events as f64 / trials.max(1) as f64),
-        detail: range(share.low, share.high, percent),
-        is_number: true,
-    };
-    let row = |row: &GossipErrors| {
-        vec![
-            number(row.nodes as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
-            number(row.probes as f64),
-            share(row.unanswered, row.probes),
-            Entry { value: percent(row.unanswered_expected), is_number: true, ..Entry::default() },
-            share(row.declared_dead, row.probes),
-        ]
-    };
-    let headings = vec!["nodes", "loss", "probes", "unanswered", "expected", "declared dead\nper probe"];
-    let caption = "Every node lives, so that each suspicion is false; shares with Wilson's interval of 95 %. Expected: \
-                   (1 − q²)(1 − q⁴)ᵏ for k proxies and q, the probability that a message arrives (SWIM §3.1)."
-        .to_owned();
-    Layout { headings, rows: rows.iter().map(row).collect(), caption }
-}
-
-fn scale_layout(rows: &[GossipScale]) -> Layout {
-    let row = |row: &GossipScale| {
-        vec![
-            number(row.nodes as f64),
-            number(row.rounds as f64),
-            number(row.writers as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
-            number(row.messages as f64),
-            Entry { value: bytes(row.bytes as f64), is_number: true, ..Entry::default() },
-            Entry {
-                value: format!("{:.1} s", row.elapsed_ms as f64 / 1000.0),
-                is_number: true,
-                ..Entry::default()
-            },
-            word(row.verdict.name()),
-        ]
-    };
-    let headings =
-        vec!["nodes", "rounds", "writers", "loss", "messages", "bytes", "time on\none thread", "verdict"];
-    let caption = "Gossip and membership of all nodes, simulated.".to_owned();
-    Layout { headings, rows: rows.iter().map(row).collect(), caption }
-}
-
 fn word(text: &str) -> Entry {
     Entry { value: text.to_owned(), ..Entry::default() }
 }
@@ -338,8 +209,17 @@ fn decimal(value: f64) -> Entry {
 }
 
 fn spread(quartet: Quartet) -> Entry {
-    let detail = range(quartet.p05, quartet.p95, count);
-    Entry { value: count(quartet.p50), detail, is_number: true }
+    spread_of(quartet, count)
+}
+
+fn spread_of(quartet: Quartet, form: fn(f64) -> String) -> Entry {
+    let detail = range(quartet.p05, quartet.p95, form);
+    Entry { value: form(quartet.p50), detail, is_number: true }
+}
+
+fn share(share: Share, trials: u64) -> Entry {
+    let value = percent(share.events as f64 / trials.max(1) as f64);
+    Entry { value, detail: range(share.low, share.high, percent), is_number: true }
 }
 
 fn percent(share: f64) -> String {
@@ -349,6 +229,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Verdict;
 
     pub(crate) fn rounds(exchange: &str, nodes: u64) -> GossipRounds {
         let around = |p50: f64| Quartet { p05: p50 - 1.0, p50, p95: p50 + 1.0, max: p50 + 2.0 };
@@ -364,6 +245,75 @@ pub(crate) mod tests {
             mean_field_rounds: 7,
             bytes_per_node: 1234.0,
             verdict: Verdict::Converged,
+        }
+    }
+
+    pub(crate) fn gossip_run(cell: &str, exchange: &str, nodes: u64) -> GossipRun {
+        let times = |p50: f64| Quartet { p05: p50 / 2.0, p50, p95: p50 * 1.5, max: p50 * 2.0 };
+        let none = Share { events: 0, low: 0.0, high: 0.001 };
+        GossipRun {
+            cell: cell.into(),
+            round: 1,
+            seed: 7,
+            exchange: exchange.into(),
+            nodes,
+            fanout: 3,
+            round_interval_ms: 100,
+            probe_interval_ms: 500,
+            loss_percent: 0,
+            offered_per_s: 20.0,
+            measure_ms: 10_000,
+            updates: 200,
+            unanswered: 0,
+            lag_ns_max: 1_000_000,
+            ns_to_half: times(100e6),
+            ns_to_most: times(200e6),
+            ns_to_all: times(200e6),
+            rounds_to_all: times(2.0),
+            expected_rounds: 3.0,
+            bytes_per_node_per_update: 1234.0,
+            udp_bytes_per_node_per_update: 2345.0,
+            datagrams: 10_000,
+            datagrams_lost: 0,
+            messages_dropped: 0,
+            probes: 500,
+            unanswered_probes: Some(none),
+            false_deaths: none,
+            killed: 0,
+            partitioned: false,
+            detection_ns: None,
+            verdict: Verdict::Converged,
+        }
+    }
+
+    fn clock_run(expected: Expected, verdict: Verdict, claims: u64) -> ClockRun {
+        let tail = Tail { p50: 100_000, p99: 200_000, max: 300_000 };
+        ClockRun {
+            cell: "one-source".into(),
+            round: 1,
+            seed: 7,
+            followers: 3,
+            references: 1,
+            false_by_us: vec![],
+            poll_interval_ms: 100,
+            delay_ms: 0,
+            jitter_ms: 0,
+            loss_percent: 0,
+            busy_threads: 0,
+            isolated: false,
+            measure_ms: 1_000,
+            samples: 100,
+            claims,
+            bound_ns: Some(tail).filter(|_| claims > 0),
+            error_ns: Some(tail).filter(|_| claims > 0),
+            outside: Share { events: 0, low: 0.0, high: 0.1 },
+            steps: 0,
+            questions: 10,
+            answers: 10,
+            out_voted_max: 0,
+            disputed: 0,
+            expected,
+            verdict,
         }
     }
 
@@ -405,6 +355,62 @@ pub(crate) mod tests {
         rows[0].verdict = Verdict::Violated;
         assert!(!findings.holds());
         assert_eq!(study("yesterday", Findings::GossipErrors(vec![])).problems().len(), 2);
+    }
+
+    #[test]
+    fn processes_have_their_tables_too() {
+        let runs = Findings::GossipRuns(vec![gossip_run("spread", "push", 8)]);
+        let layout = runs.layout();
+        let values: Vec<&str> = layout.rows[0].iter().map(|entry| &*entry.value).collect();
+        assert_eq!(values[6..11], ["100 ms", "200 ms", "200 ms", "2.0", "3.00"]);
+        assert_eq!((layout.headings.len(), values[15]), (values.len(), "converged"));
+        assert!(layout.caption.contains("a round every 100 ms") && runs.holds());
+
+        let clocks = Findings::ClockRuns(vec![clock_run(Expected::Sound, Verdict::Sound, 100)]);
+        let layout = clocks.layout();
+        let values: Vec<&str> = layout.rows[0].iter().map(|entry| &*entry.value).collect();
+        assert_eq!(
+            values[1..9],
+            ["1 (0)", "as it is", "100", "100 µs", "200 µs", "100 µs", "200 µs", "300 µs"]
+        );
+        assert_eq!((layout.headings.len(), values[13]), (values.len(), "sound"));
+    }
+
+    #[test]
+    fn figures_that_contradict_each_other_are_found() {
+        let problems = |findings| study("20260101T000000Z", findings).problems();
+        let gossip = gossip_run("spread", "push", 8);
+        assert!(problems(Findings::GossipRuns(vec![gossip.clone()])).is_empty());
+        let early =
+            GossipRun { ns_to_all: gossip.ns_to_half, ns_to_half: gossip.ns_to_all, ..gossip.clone() };
+        let lost = GossipRun { unanswered: 1, ..gossip };
+        let clock = clock_run(Expected::Sound, Verdict::Sound, 100);
+        assert!(problems(Findings::ClockRuns(vec![clock.clone()])).is_empty());
+        let stepped = ClockRun { steps: 1, ..clock.clone() };
+        let claimless = ClockRun { claims: 0, ..clock };
+        for findings in [
+            Findings::GossipRuns(vec![early]),
+            Findings::GossipRuns(vec![lost]),
+            Findings::ClockRuns(vec![stepped]),
+            Findings::ClockRuns(vec![claimless]),
+        ] {
+            assert_eq!(problems(findings), ["figures contradict each other"]);
+        }
+    }
+
+    #[test]
+    fn a_control_holds_if_it_fails_as_it_must() {
+        let holds = |expected, verdict, claims| {
+            Findings::ClockRuns(vec![clock_run(expected, verdict, claims)]).holds()
+        };
+        assert!(holds(Expected::Sound, Verdict::Sound, 5));
+        assert!(!holds(Expected::Sound, Verdict::Violated, 5));
+        assert!(!holds(Expected::Sound, Verdict::Sound, 0), "silence is not what was asked for");
+        assert!(holds(Expected::Refused, Verdict::Sound, 0));
+        assert!(!holds(Expected::Refused, Verdict::Sound, 5));
+        assert!(!holds(Expected::Refused, Verdict::Unknown, 0));
+        assert!(holds(Expected::Violated, Verdict::Violated, 5));
+        assert!(!holds(Expected::Violated, Verdict::Sound, 5));
     }
 
     #[test]

@@ -28,6 +28,10 @@ impl Marks {
             Event::Compacted(_) => "compacted its log",
             Event::Installed(_) => "installed an image",
             Event::Misbehaved(_) => "saw misbehaviour",
+            Event::Learned { .. } => "learned what others wrote",
+            Event::FoundAlive(_) => "found somebody alive after all",
+            Event::Suspected(_) => "suspected somebody",
+            Event::DeclaredDead(_) => "declared somebody dead",
         };
         self.add(mark, 1);
     }

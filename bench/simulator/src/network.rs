@@ -108,6 +108,9 @@ impl Network {
     }
 
     fn in_order(&mut self, from: usize, to: usize, lane: Lane, arrives: Time, tally: &mut Tally) -> Time {
+        if lane == Lane::Datagram {
+            return arrives;
+        }
         let link = (from * self.nodes + to) * 2 + usize::from(lane == Lane::Bulk);
         let last = &mut self.last_arrivals[link];
         if self.weather.reorder {

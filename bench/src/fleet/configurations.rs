@@ -41,6 +41,7 @@ pub(super) fn configurations(
         first_start: true,
         seed: spec.seed.wrapping_add(u64::from(node)),
         emulated_link: spec.emulated_link,
+        oscillator: spec.oscillators.get(usize::from(node)).copied().unwrap_or_default(),
     });
     Ok((configs.collect(), credentials))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1_000), ("m", 60_000)];
 
 /// Reads such as `500ms`, `2s` or `1m`; `None` if it is anything else.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
     let millis = UNITS.into_iter().find(|(name, _)| *name == unit)?.1;
     Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?))

@@ -32,6 +32,7 @@
 //! | [`membership`] | SWIM |
 //! | [`message`], [`record`] | what is said, what is written |
 //! | [`node`] | one node of a cluster of any size |
+//! | `news`, `service` | what a node's observers hear, and what clients may ask of it |
 //! | [`world`] | many of them in one thread, for tests and simulations |
 //!
 //! # Trade-offs
@@ -50,21 +51,24 @@ pub mod identity;
 pub mod key;
 pub mod membership;
 pub mod message;
+mod news;
 pub mod node;
 pub mod objects;
 pub mod record;
 pub mod roster;
+mod service;
 pub mod store;
 pub mod world;
 
 use std::time::Duration;
 
-use qlab_kernel::{Effects, Event, Input, Lsn, NodeId, Protocol, Refusal, Request, Seat, Time};
+use qlab_kernel::{Effects, Event, Input, Lsn, NodeId, Protocol, Refusal, ReplyBody, Request, Seat, Time};
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
 pub use config::{Config, ConfigError, Exchange};
 pub use identity::{Actor, Life};
+use membership::Verdicts;
 pub use message::Message;
 pub use node::{Node, WriteError};
 pub use objects::{Object, Operation};
@@ -78,6 +82,10 @@ pub struct Gossip {
     outbox: node::Outbox,
     /// The life that was written down last.
     recorded: Option<Life>,
+    /// What observers have been told.
+    told: news::Told,
+    /// Answers to clients.
+    replies: Vec<service::Answer>,
 }
 
 impl Protocol for Gossip {
@@ -104,7 +112,7 @@ impl Protocol for Gossip {
         let wait = Duration::from_nanos(chance.random_range(0..=interval_ns));
         let roster = Roster::new(seat.members.iter());
         let node = Node::new(seat.me, life, roster, config, chance.random(), now + wait);
-        Self { node, outbox: Vec::new(), recorded: None }
+        Self { node, outbox: Vec::new(), recorded: None, told: news::Told::default(), replies: Vec::new() }
     }
 
     fn step(&mut self, now: Time, input: Input<Message>, effects: &mut Effects<Self>) {
@@ -115,15 +123,16 @@ impl Protocol for Gossip {
                 }
             }
             Input::Timeout => self.node.tick(now, &mut self.outbox),
-            // Without an order of writes there is no place for one, and nobody to turn to instead: hosts call the node's methods.
-            Input::Request { ticket, request: Request::Write(batch) | Request::Read(batch), .. } => {
+            Input::Request { request: Request::Write(batch), .. } => self.take_writes(&batch),
+            // What is known here may be known nowhere else, and the other way around: there is nothing to read.
+            Input::Request { ticket, request: Request::Read(batch), .. } => {
                 effects.refuse(ticket, batch, Refusal::Busy);
             }
             Input::Durable(_) | Input::Captured { .. } | Input::Yield { .. } => {}
         }
     }
 
-    /// Every message waits for the life to be durable, and for nothing else: that is the only record.
+    /// Every message and answer waits for the life to be durable, and for nothing else: that is the only record.
     fn flush(&mut self, _: Time, effects: &mut Effects<Self>) {
         let life = self.node.actor().life;
         if self.recorded != Some(life) {
@@ -134,6 +143,10 @@ impl Protocol for Gossip {
         for (to, message) in self.outbox.drain(..) {
             effects.send(to, message);
         }
+        for (session, sequence, outcome) in self.replies.drain(..) {
+            effects.reply(session, sequence, ReplyBody::Written(outcome));
+        }
+        self.told.update(&self.node, effects);
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -142,6 +155,18 @@ impl Protocol for Gossip {
 
     fn leader(&self) -> Option<NodeId> {
         None
+    }
+
+    fn counters(&self, _: Time) -> Vec<(&'static str, u64)> {
+        let Verdicts { probes, unanswered, declared_dead, objections } = self.node.membership().verdicts();
+        vec![
+            ("rounds", self.node.rounds()),
+            ("probes", probes),
+            ("unanswered", unanswered),
+            ("declared_dead", declared_dead),
+            ("objections", objections),
+            ("content", self.node.content()),
+        ]
     }
 
     fn check(&self) {

@@ -92,6 +92,11 @@ impl Membership {
         self.beliefs.get(&node).copied().unwrap_or(Belief::FIRST)
     }
 
+    /// What is believed of the health of everybody of whom anything was ever heard.
+    pub fn healths(&self) -> impl Iterator<Item = (NodeId, Health)> {
+        self.beliefs.iter().map(|(node, belief)| (*node, belief.health))
+    }
+
     /// What happened since the start.
     #[must_use]
     pub const fn verdicts(&self) -> Verdicts {

@@ -55,9 +55,9 @@ pub enum Body {
 pub const ENVELOPE_BYTES_MAX: usize = 8 + 4 + RUMOURS_PER_MESSAGE_MAX * Rumour::BYTES + 1 + 4;
 
 impl qlab_kernel::Message for Message {
-    /// Datagrams would do: nothing here must arrive, nor in order. They come with the transport's datagram lane.
+    /// Nothing here must arrive, nor in order.
     fn lane(&self) -> Lane {
-        Lane::Control
+        Lane::Datagram
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Node {
     membership: Membership,
     /// Own deletions that are still told of.
     deletions: VecDeque<(Time, u64)>,
+    /// Rounds begun.
+    rounds: u64,
     /// Where the next digest begins.
     digest_from: Actor,
     next_round: Time,
@@ -74,6 +76,7 @@ impl Node {
             membership: Membership::new(me, life, roster.clone(), config, first_round),
             roster,
             deletions: VecDeque::new(),
+            rounds: 0,
             digest_from: Actor::MIN,
             next_round: first_round,
         }
@@ -106,6 +109,21 @@ impl Node {
     /// Every object, in the order of kinds and names.
     pub fn objects(&self) -> impl Iterator<Item = (Kind, &Bytes, &Object)> {
         self.objects.iter()
+    }
+
+    /// Rounds that this node has begun.
+    #[must_use]
+    pub const fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// A hash of [all objects](Self::encode_objects): nodes that know the same have the same.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        let mut bytes = Vec::new();
+        self.encode_objects(&mut bytes);
+        let hash = blake3::hash(&bytes);
+        u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
     }
 
     /// All objects in one encoding: nodes that know the same have the same bytes.
@@ -271,6 +289,7 @@ impl Node {
 
     /// Compares digests with some peers, the dead among them: that is how the halves of a healed network find each other.
     fn begin_round(&mut self, outbox: &mut Outbox) {
+        self.rounds += 1;
         let digest = self.store.digest(self.digest_from, self.config.digest_writers_max);
         self.digest_from = digest.until.unwrap_or(Actor::MIN);
         for peer in self.roster.choose(self.config.fanout, &[self.me], &mut self.chance) {

@@ -117,6 +117,11 @@ impl Store {
         self.lineages.len()
     }
 
+    /// What is known of every writer.
+    pub fn summaries(&self) -> impl Iterator<Item = Summary> {
+        self.lineages.iter().map(|(origin, lineage)| lineage.summary(*origin))
+    }
+
     /// What is known of a writer.
     #[must_use]
     pub fn summary(&self, origin: Actor) -> Summary {

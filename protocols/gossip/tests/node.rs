@@ -6,9 +6,10 @@ use bytes::Bytes;
 use qlab_gossip::key::Kind;
 use qlab_gossip::world::{Network, World};
 use qlab_gossip::{Config, Gossip, Life, Object, Operation, Record, WriteError};
+use qlab_kernel::command::{STORED, TOO_LARGE};
 use qlab_kernel::{
-    BatchBuilder, Effects, Input, Lsn, NodeId, NodeSet, Protocol, Request, Seat, Sequence, SessionId, Ticket,
-    Time,
+    Batch, BatchBuilder, Command, Effects, Event, Input, Lsn, NodeId, NodeSet, Outcome, Protocol, Reply,
+    ReplyBody, Request, Seat, Sequence, SessionId, Ticket, Time,
 };
 
 fn seat(node: u16) -> Seat {
@@ -63,16 +64,71 @@ fn a_node_that_lost_its_disk_takes_up_a_later_life_when_somebody_remembers_it() 
     }
 }
 
-#[test]
-fn requests_are_handed_back() {
+fn batch(commands: &[&[u8]]) -> Batch {
     let mut builder = BatchBuilder::new();
     builder.begin(SessionId(1), Sequence(1), Sequence(1));
-    builder.push_bytes(b"x");
+    commands.iter().for_each(|command| builder.push_bytes(command));
+    builder.finish()
+}
+
+fn put(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Command::Put { key, value }.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn writes_are_answered_with_their_version_and_reads_are_handed_back() {
     let mut effects = Effects::new(Lsn::ZERO);
     let mut node = recovered(&[], &mut effects);
-    let request = Request::Write(builder.finish());
+    let commands = [put(b"set", b"one"), put(b"set", b"two"), put(b"set", &[0; 5000]), b"?".to_vec()];
+    let request = Request::Write(batch(&commands.each_ref().map(|command| &command[..])));
+    node.step(Time(0), Input::Request { ticket: Ticket(1), request, proof: Bytes::new() }, &mut effects);
+    node.flush(Time(0), &mut effects);
+    let replies: Vec<Reply> = effects.take_replies().collect();
+    assert!(replies.iter().all(|reply| reply.after == Lsn(1)), "not before the life is durable: {replies:?}");
+    let outcomes: Vec<(u8, u64)> = replies
+        .iter()
+        .map(|reply| match &reply.body {
+            ReplyBody::Written(outcome) => (outcome.status, outcome.number),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(outcomes, [(STORED, 1), (STORED, 2), (TOO_LARGE, 0), (Outcome::MALFORMED, 0)]);
+    let Some(Object::GrowSet(set)) = node.node().object(Kind::GrowSet, &Bytes::from_static(b"set")) else {
+        panic!("no set")
+    };
+    assert_eq!(set.elements().count(), 2);
+    let learned = Event::Learned { writer: NodeId(0), life: 1, version: 2 };
+    assert_eq!(effects.take_events().collect::<Vec<_>>(), [learned]);
+
+    let request = Request::Read(batch(&[b"x"]));
     node.step(Time(0), Input::Request { ticket: Ticket(1), request, proof: Bytes::new() }, &mut effects);
     assert_eq!(effects.take_refusals().count(), 1);
+}
+
+#[test]
+fn observers_hear_of_suspicions_and_deaths_once() {
+    let mut effects = Effects::new(Lsn::ZERO);
+    let mut node = recovered(&[], &mut effects);
+    let mut told = Vec::new();
+    // Nobody ever answers.
+    while node.deadline().unwrap() < Time(20_000_000_000) {
+        let due = node.deadline().unwrap();
+        node.step(due, Input::Timeout, &mut effects);
+        node.flush(due, &mut effects);
+        told.extend(effects.take_events());
+        effects.clear();
+    }
+    for peer in [NodeId(1), NodeId(2)] {
+        let of_peer: Vec<&Event> = told
+            .iter()
+            .filter(|event| matches!(event, Event::Suspected(of) | Event::DeclaredDead(of) if *of == peer))
+            .collect();
+        assert_eq!(of_peer, [&Event::Suspected(peer), &Event::DeclaredDead(peer)]);
+    }
+    let counters = node.counters(Time(0));
+    assert!(counters.contains(&("declared_dead", 2)), "{counters:?}");
 }
 
 #[test]

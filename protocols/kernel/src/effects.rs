@@ -16,6 +16,9 @@ pub enum Lane {
     Control,
     /// Large: log entries, snapshots.
     Bulk,
+    /// Small, and worth nothing when late: it may vanish, come twice or be overtaken. What is larger than the path's datagrams
+    /// never leaves.
+    Datagram,
 }
 
 /// A message on its way out.
@@ -123,6 +126,21 @@ pub enum Event {
     Installed(Index),
     /// A peer broke the rules and was ignored.
     Misbehaved(NodeId),
+    /// It knows everything that a node wrote in one of its lives, up to this version.
+    Learned {
+        /// Which node.
+        writer: NodeId,
+        /// In which life.
+        life: u32,
+        /// The last version known.
+        version: u64,
+    },
+    /// It takes a node for alive again.
+    FoundAlive(NodeId),
+    /// It suspects a node to be dead.
+    Suspected(NodeId),
+    /// It takes a node for dead.
+    DeclaredDead(NodeId),
 }
 
 /// What a replica wants done. It may only add; its driver may only look, take and clear.

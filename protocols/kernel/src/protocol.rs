@@ -10,7 +10,7 @@ use crate::{Batch, Effects, Index, Lane, Lsn, NodeId, NodeSet, Ticket, Time, Wir
 ///
 /// The driver's contract, the same for every host: step 1 … [`BURST_INPUTS_MAX`](crate::limits::BURST_INPUTS_MAX) inputs,
 /// one flush, harvest all lanes of the effects, clear them. Records reach the journal in order before a gated output is
-/// released; early sends may leave at once; each lane to each peer keeps its order; commits are executed in order, once.
+/// released; early sends may leave at once; each lane to each peer keeps its order, but that of datagrams; commits are executed in order, once.
 /// After a flush, ask for the deadline. A crash drops the replica and every record that is not durable; a restart calls
 /// [`recover`](Self::recover) with the records that are.
 pub trait Protocol: Sized {
@@ -48,8 +48,9 @@ pub trait Protocol: Sized {
     /// The replica that clients should turn to, if this one knows.
     fn leader(&self) -> Option<NodeId>;
 
-    /// What this replica has counted since its start that only its protocol has, by name: for reports, never for others.
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    /// What this replica has counted since its start, and what it shows now, that only its protocol has, by name: for reports,
+    /// never for others.
+    fn counters(&self, _now: Time) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 

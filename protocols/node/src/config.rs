@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use qlab_transport::Fingerprint;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Oscillator;
 use crate::keys::PublicKey;
 
 /// A replica's configuration: a JSON file. Unknown keys are errors.
@@ -49,4 +50,7 @@ pub struct Config {
     /// Whether the link to others can be disturbed at run time.
     #[serde(default)]
     pub emulated_link: bool,
+    /// What it takes for its clock.
+    #[serde(default)]
+    pub oscillator: Oscillator,
 }

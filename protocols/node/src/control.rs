@@ -18,6 +18,8 @@ pub enum Order {
     },
     /// Report the status.
     Status,
+    /// Report what was observed since this was asked last.
+    Observations,
     /// Hand leadership over, to a seat or to whoever is best placed.
     Yield {
         /// The successor wished for.
@@ -62,6 +64,13 @@ pub enum Report {
     },
     /// Answers [`Order::Status`].
     Status(Box<Status>),
+    /// Answers [`Order::Observations`].
+    Observations {
+        /// In the order of time.
+        observations: Vec<Observation>,
+        /// How many more there were than are kept.
+        forgotten: u64,
+    },
     /// It cannot go on, and ends.
     Failed {
         /// Why, in a sentence.
@@ -69,11 +78,44 @@ pub enum Report {
     },
 }
 
+/// Something that a replica has come to know or to believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When, by the host's clock.
+    pub at_ns: u64,
+    /// What.
+    #[serde(flatten)]
+    pub what: Observed,
+}
+
+/// What a replica has come to know or to believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observed {
+    /// Everything that a node wrote in one of its lives, up to a version.
+    Learned {
+        /// Which node.
+        writer: u16,
+        /// In which life.
+        life: u32,
+        /// The version.
+        version: u64,
+    },
+    /// That a node lives after all.
+    FoundAlive(u16),
+    /// That it may be dead.
+    Suspected(u16),
+    /// That it is dead.
+    DeclaredDead(u16),
+}
+
 /// A replica, as of now. Counters grow from its start.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Its seat.
     pub node: u16,
+    /// When this was true, by the host's clock.
+    pub at_ns: u64,
     /// Whom it takes for the leader.
     pub leader: Option<u16>,
     /// The last entry it has applied.
@@ -104,7 +146,7 @@ pub struct Status {
     pub images: u64,
     /// Bursts: steps taken together with one flush.
     pub bursts: u64,
-    /// What only its protocol counts, by name.
+    /// What only its protocol counts and shows, by name.
     pub counters: BTreeMap<String, u64>,
     /// What the journal has done.
     pub journal: JournalStatus,

@@ -22,8 +22,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Sleep};
 
 use crate::clients::Clients;
-use crate::clock;
+use crate::clock::{self, Oscillator};
 use crate::control::{JournalStatus, Order, Report, Status, report};
+use crate::observed::Observations;
 use crate::state::State;
 use crate::usage::usage;
 
@@ -79,6 +80,9 @@ pub(crate) struct Host<P: Protocol> {
     pub(crate) durable: Lsn,
     pub(crate) pressure: Pressure,
     pub(crate) counts: Status,
+    pub(crate) observations: Observations,
+    /// What the core takes for its clock.
+    pub(crate) oscillator: Oscillator,
     /// Inputs that came about while the last burst was carried out.
     pub(crate) next: Vec<Input<P::Message>>,
 }
@@ -90,7 +94,7 @@ impl<P: Protocol> Host<P> {
         let mut burst = Vec::with_capacity(BURST_INPUTS_MAX);
         let mut alarm = Box::pin(tokio::time::sleep(Duration::ZERO));
         // What recovery asked for.
-        self.carry_out()?;
+        self.carry_out(clock::now())?;
         loop {
             if let Some(order) = self.wait(&mut arrivals, &mut alarm).await {
                 if matches!(order, Order::Stop) {
@@ -99,7 +103,8 @@ impl<P: Protocol> Host<P> {
                 self.obey(order)?;
             }
             // Read after the burst has been received: a lease that holds now covers every read in it.
-            let now = clock::now();
+            let host_now = clock::now();
+            let now = self.oscillator.read(host_now);
             self.collect(&mut arrivals, &mut burst, now)?;
             for input in burst.drain(..) {
                 self.core.step(now, input, &mut self.effects);
@@ -107,7 +112,7 @@ impl<P: Protocol> Host<P> {
             self.core.flush(now, &mut self.effects);
             self.core.check();
             self.counts.bursts += 1;
-            self.carry_out()?;
+            self.carry_out(host_now)?;
             // The streams' tasks live on this thread: let them send what was queued and read what has come.
             tokio::task::yield_now().await;
         }
@@ -140,7 +145,8 @@ impl<P: Protocol> Host<P> {
         // Without a deadline, look in once a minute.
         let own = self.state.deadline().filter(|_| self.leads());
         let deadline = self.core.deadline().into_iter().chain(own).min();
-        let wait = deadline.map_or(Duration::from_secs(60), |deadline| deadline.since(clock::now()));
+        let wait = deadline
+            .map_or(Duration::from_secs(60), |deadline| deadline.since(self.oscillator.read(clock::now())));
         let at = Instant::now() + wait;
         if alarm.is_elapsed() || at < alarm.deadline() {
             alarm.as_mut().reset(at);
@@ -225,7 +231,7 @@ impl<P: Protocol> Host<P> {
     }
 
     /// Does what the core wants done; what comes of it is for the next burst.
-    fn carry_out(&mut self) -> anyhow::Result<()> {
+    fn carry_out(&mut self, now: Time) -> anyhow::Result<()> {
         // Empty, too: what may be let go of travels with it.
         let (records, awaited) = (self.effects.records(), self.effects.awaited());
         let submitted = self.journal.submit(records, self.effects.needed_from(), awaited);
@@ -250,6 +256,9 @@ impl<P: Protocol> Host<P> {
             self.clients.refuse(ClientId(refused.ticket.0), &refused.batch, refused.refusal);
         }
         for event in self.effects.take_events() {
+            if self.observations.note(&event, now) {
+                continue;
+            }
             tracing::info!(?event);
             match event {
                 Event::Elected(_) => self.counts.elected += 1,
@@ -281,6 +290,7 @@ impl<P: Protocol> Host<P> {
     fn obey(&mut self, order: Order) -> anyhow::Result<()> {
         match order {
             Order::Status => report(&Report::Status(Box::new(self.status()))),
+            Order::Observations => report(&self.observations.take()),
             Order::Yield { to } => self.next.push(Input::Yield { to: to.map(NodeId) }),
             Order::SyncDelay { ms } => self.journal.set_sync_delay(Duration::from_millis(ms)),
             Order::Link { delay_ms, jitter_ms, loss } => {
@@ -307,10 +317,10 @@ impl<P: Protocol> Host<P> {
     }
 
     fn status(&self) -> Status {
-        let chain = self.state.chain();
-        let usage = usage();
+        let (chain, usage, now) = (self.state.chain(), usage(), clock::now());
         Status {
             node: self.endpoint.node().0,
+            at_ns: now.0,
             leader: self.core.leader().map(|node| node.0),
             applied_index: chain.index.0,
             chain: (chain.index > Index::ZERO)
@@ -325,7 +335,7 @@ impl<P: Protocol> Host<P> {
             transport: self.endpoint.counts(),
             counters: self
                 .core
-                .counters()
+                .counters(self.oscillator.read(now))
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),

@@ -126,6 +126,7 @@ mod tests {
             first_start: true,
             seed: 7,
             emulated_link: false,
+            oscillator: crate::clock::Oscillator::default(),
         }
     }
 

@@ -14,16 +14,19 @@
 //! | `host` | the loop: step, flush, carry out |
 //! | `clients` | whose session is connected where, and the answers on their way |
 //! | `state` | the state machine and what it is asked to do |
-//! | `clock`, `usage` | the one reader of monotonic time; processor time and memory |
+//! | [`clock`] | the one reader of monotonic time, and what a replica is made to take for it |
+//! | `observed` | what observers are told of a replica |
+//! | `usage` | processor time and memory |
 
 #![forbid(unsafe_code)]
 
 mod clients;
-mod clock;
+pub mod clock;
 pub mod config;
 pub mod control;
 mod host;
 pub mod keys;
+mod observed;
 pub mod process;
 mod state;
 pub mod systems;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_journal::{
     Disk, Durability, FileDisk, Journal, JournalOptions, JournalThread, MemoryDisk, Pressure,
 };
@@ -25,6 +27,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::control::{Order, Report, Status, report};
 use crate::host::{self, Host};
+use crate::observed::Observations;
 use crate::state::State;
 use crate::{clock, keys, systems};
 
@@ -53,6 +56,11 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
                 Dynamo::NAME => {
                     let options = systems::dynamo(&config.options, config.replicas.len())?;
                     serve::<Dynamo>(&config, options, no_one).await
+                }
+                Gossip::NAME => serve::<Gossip>(&config, systems::gossip(&config.options)?, no_one).await,
+                Clock::NAME => {
+                    let options = systems::clock(&config.options, config.replicas.len())?;
+                    serve::<Clock>(&config, options, no_one).await
                 }
                 other => Err(systems::OptionsError::UnknownSystem(other.into()).into()),
             }
@@ -157,7 +165,8 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
     let seat =
         Seat { me: NodeId(config.node), members: NodeSet::first(config.replicas.len()), seed: config.seed };
     let records = decode::<P>(records)?;
-    let core = P::recover(seat, &options, clock::now(), records.into_iter(), &mut effects);
+    let now = config.oscillator.read(clock::now());
+    let core = P::recover(seat, &options, now, records.into_iter(), &mut effects);
     let (journal, durable) = run_journal(journal, last)?;
     let mut clients = Clients::new(endpoint.clone(), P::EVERY_REPLICA_ANSWERS);
     let mut state = State::new(machine(config)?);
@@ -182,6 +191,8 @@ async fn open<P: Protocol, D: Disk + Send + 'static>(
         durable: last,
         pressure: Pressure::Room,
         counts: Status::default(),
+        observations: Observations::default(),
+        oscillator: config.oscillator,
         next: Vec::new(),
     };
     host.run().await

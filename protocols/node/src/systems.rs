@@ -2,8 +2,13 @@
 //!
 //! Options come as a table, from a plan or a configuration file; an unknown key is an error that lists the valid ones.
 
+mod clock;
+mod gossip;
+
 use std::time::Duration;
 
+use qlab_clocks::sync::Clock;
+use qlab_gossip::Gossip;
 use qlab_kernel::Protocol;
 use qlab_machines::MachineKind;
 use qlab_paxos::single::FirstBallot;
@@ -15,9 +20,23 @@ use qlab_raft::{LeaderWrite, Raft, Reads};
 use qlab_unreplicated::Unreplicated;
 use serde::Deserialize;
 
+use self::clock::ClockOptions;
+pub(crate) use self::clock::clock;
+use self::gossip::GossipOptions;
+pub(crate) use self::gossip::gossip;
+
 /// Every system's name.
-pub const NAMES: [&str; 7] =
-    [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME, Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME];
+pub const NAMES: [&str; 9] = [
+    Unreplicated::NAME,
+    Raft::NAME,
+    MultiPaxos::NAME,
+    Paxos::NAME,
+    Pbft::NAME,
+    Abd::NAME,
+    Dynamo::NAME,
+    Gossip::NAME,
+    Clock::NAME,
+];
 
 /// Why options do not make a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +75,8 @@ pub fn check(system: &str, options: &toml::Table, replicas: usize) -> Result<(),
         Pbft::NAME => pbft(options, replicas, Keyring::simulated(0, 0, 0)).map(drop),
         Abd::NAME => abd(options, replicas).map(drop),
         Dynamo::NAME => dynamo(options, replicas).map(drop),
+        Gossip::NAME => gossip(options).map(drop),
+        Clock::NAME => clock(options, replicas).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -66,6 +87,7 @@ pub fn check_machine(system: &str, machine: MachineKind) -> Result<(), OptionsEr
         (_, MachineKind::Kv) | (Unreplicated::NAME | Raft::NAME | MultiPaxos::NAME, _) => return Ok(()),
         (Paxos::NAME, _) => "it decides registers one by one, and locks need one log",
         (Abd::NAME | Dynamo::NAME, _) => "it keeps registers, and locks need a log",
+        (Gossip::NAME | Clock::NAME, _) => "it has no log, and locks need one",
         // One that may lie may say that time has passed, and end leases whose holders believe in them.
         (Pbft::NAME, _) => {
             "leases go by the clock of whoever leads, and its replicas do not believe each other"
@@ -86,6 +108,8 @@ pub fn check_option(system: &str, key: &str, value: toml::Value) -> Result<(), O
         Pbft::NAME => read::<PbftOptions>(Pbft::NAME, &options).map(drop),
         Abd::NAME => read::<AbdOptions>(Abd::NAME, &options).map(drop),
         Dynamo::NAME => read::<DynamoOptions>(Dynamo::NAME, &options).map(drop),
+        Gossip::NAME => read::<GossipOptions>(Gossip::NAME, &options).map(drop),
+        Clock::NAME => read::<ClockOptions>(Clock::NAME, &options).map(drop),
         other => Err(OptionsError::UnknownSystem(other.into())),
     }
 }
@@ -412,7 +436,7 @@ mod tests {
     fn what_is_wrong_and_what_would_be_right_is_said() {
         assert_eq!(
             complaint("raff", ""),
-            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo"
+            "unknown system \"raff\"; there are unreplicated, raft, multi-paxos, paxos, pbft, abd, dynamo, gossip, clock"
         );
         assert!(complaint("raft", "windw_entries = 3").contains("expected one of `election_timeout_min_ms`"));
         assert!(complaint("raft", "reads = \"quick\"").contains("`read-index` or `lease`"));
@@ -432,6 +456,11 @@ mod tests {
         assert!(
             check("dynamo", &"quorum_read = 1\nquorum_write = 1\nsloppy = true".parse().unwrap(), 3).is_ok()
         );
+        assert!(complaint("gossip", "exchange = \"pull-push\"").contains("`push`, `pull`, `push-pull`"));
+        assert!(complaint("gossip", "fanout = 0").contains("fanout is 0"));
+        assert!(complaint("clock", "references = 4").contains("only 3 replicas"));
+        assert!(complaint("clock", "poll_interval_ms = 0").contains("poll_interval"));
+        assert!(check("clock", &"references = 3\npoll_interval_ms = 100".parse().unwrap(), 3).is_ok());
         let flexible = "quorum_1 = 3\nquorum_2 = 1\nthrifty_hedge_ms = 5";
         assert!(check("multi-paxos", &flexible.parse().unwrap(), 3).is_ok());
         assert!(complaint("pbft", "").contains("3 replicas are not 3f + 1"));
@@ -445,7 +474,7 @@ mod tests {
         for system in [Unreplicated::NAME, Raft::NAME, MultiPaxos::NAME] {
             assert!(check_machine(system, MachineKind::Locks).is_ok());
         }
-        for system in [Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME] {
+        for system in [Paxos::NAME, Pbft::NAME, Abd::NAME, Dynamo::NAME, Gossip::NAME, Clock::NAME] {
             assert!(check_machine(system, MachineKind::Kv).is_ok());
             let refused = check_machine(system, MachineKind::Locks).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("{system} cannot carry the machine locks: ")), "{refused}");

@@ -178,7 +178,7 @@ impl Protocol for Paxos {
         None
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    fn counters(&self, _: Time) -> Vec<(&'static str, u64)> {
         let Counts { decisions, round_trips, prepares, accepts, asks, back_offs } = self.counts;
         vec![
             ("decisions", decisions),

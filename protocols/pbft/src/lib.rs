@@ -215,7 +215,7 @@ impl Protocol for Pbft {
         self.active.then(|| self.quorum.primary(self.view))
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    fn counters(&self, _: Time) -> Vec<(&'static str, u64)> {
         vec![
             ("signatures", self.work.signed()),
             ("verifications", self.work.verified()),

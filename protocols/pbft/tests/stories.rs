@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use qlab_kernel::{NodeId, Protocol, Request, Term};
+use qlab_kernel::{NodeId, Protocol, Request, Term, Time};
 use qlab_pbft::Message;
 use world::{World, batch, config, signed};
 
@@ -58,7 +58,7 @@ fn an_entry_costs_the_messages_signatures_and_verifications_of_the_formula() {
         true
     });
     let work = |world: &World, name: &str| -> u64 {
-        let counters = (0..4).flat_map(|place| world.core(place).counters());
+        let counters = (0..4).flat_map(|place| world.core(place).counters(Time(0)));
         counters.filter(|(counter, _)| *counter == name).map(|(_, count)| count).sum()
     };
     let before = ["signatures", "verifications"].map(|name| work(&world, name));

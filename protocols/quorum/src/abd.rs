@@ -173,7 +173,7 @@ impl Protocol for Abd {
         None
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    fn counters(&self, _: Time) -> Vec<(&'static str, u64)> {
         let Counts { reads, writes, round_trips, write_backs, repeats } = self.counts;
         vec![
             ("reads", reads),

@@ -225,7 +225,7 @@ impl Protocol for Dynamo {
         None
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    fn counters(&self, _: Time) -> Vec<(&'static str, u64)> {
         let Counts { reads, writes, siblings, repairs, handoffs, comparisons, exchanged, buried, repeats } =
             self.counts;
         let mut counters = vec![

@@ -45,14 +45,18 @@ macro_rules! counters {
 }
 
 counters!(
-    /// Frames handed to QUIC for replicas.
+    /// Frames handed to QUIC for replicas, datagrams among them.
     peer_frames_out,
     /// Their bytes, lengths included.
     peer_bytes_out,
-    /// Frames received from replicas.
+    /// Frames received from replicas, datagrams among them.
     peer_frames_in,
     /// Their bytes, lengths included.
     peer_bytes_in,
+    /// Frames that left as datagrams.
+    datagrams_out,
+    /// Frames that came as datagrams.
+    datagrams_in,
     /// Frames handed to QUIC between clients and replicas.
     client_frames_out,
     /// Their bytes, lengths included.
@@ -65,7 +69,7 @@ counters!(
     dropped_not_connected,
     /// Frames not sent as their queue was full.
     dropped_queue_full,
-    /// Frames not sent as they exceeded the limit.
+    /// Frames not sent as they exceeded the limit, of datagrams that of the path.
     dropped_oversized,
     /// Connections established, in either direction.
     connections,
@@ -122,6 +126,16 @@ impl Counters {
         };
         frame_count.fetch_add(frames, Relaxed);
         byte_count.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn datagram_sent(&self, bytes: usize) {
+        self.sent(Plane::Peer, 1, bytes);
+        self.datagrams_out.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn datagram_received(&self, bytes: usize) {
+        self.received(Plane::Peer, 1, bytes);
+        self.datagrams_in.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn received(&self, plane: Plane, frames: usize, bytes: usize) {

@@ -141,7 +141,11 @@ impl Endpoint {
         encode: impl FnOnce(&mut FrameSink<'_>),
     ) -> Result<(), Dropped> {
         let link = self.shared.peer(to).as_ref().map(Arc::clone);
-        let queued = link.map_or(Err(Dropped::NotConnected), |link| link.outbox(lane).push(encode));
+        let queued = link.map_or(Err(Dropped::NotConnected), |link| match lane {
+            Lane::Control => link.control.push(encode),
+            Lane::Bulk => link.bulk.push(encode),
+            Lane::Datagram => link.send_datagram(encode, &self.shared.counters),
+        });
         queued.inspect_err(|reason| self.shared.counters.dropped(*reason))
     }
 

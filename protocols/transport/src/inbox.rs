@@ -22,7 +22,7 @@ pub enum Arrival {
     PeerUp(NodeId),
     /// A replica's connection is gone. It is being redialled.
     PeerDown(NodeId),
-    /// A frame from a replica; each lane keeps its order.
+    /// A frame from a replica; each lane keeps its order, but that of datagrams.
     Peer {
         /// From whom.
         from: NodeId,

@@ -8,7 +8,7 @@ use qlab_kernel::limits::FRAME_BYTES_MAX;
 use tokio::sync::Notify;
 
 use crate::framing::HEADER_BYTES;
-use crate::tuning::{OUTBOX_BLOCK_BYTES, SHARED_BYTES_MIN};
+use crate::tuning::{DATAGRAM_BLOCK_BYTES, OUTBOX_BLOCK_BYTES, SHARED_BYTES_MIN};
 
 /// Why a frame was not queued. Protocols send again; the frame is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum Dropped {
     /// The queue holds its limit of bytes: the other side reads too slowly.
     #[error("queue full")]
     QueueFull,
-    /// The frame exceeds [`FRAME_BYTES_MAX`]: whoever encoded it is at fault.
-    #[error("frame longer than {FRAME_BYTES_MAX} bytes")]
+    /// The frame exceeds [`FRAME_BYTES_MAX`], or what fits a datagram on this path: whoever encoded it is at fault.
+    #[error("frame longer than {FRAME_BYTES_MAX} bytes, or than a datagram")]
     Oversized,
 }
 
@@ -75,14 +75,7 @@ pub(crate) struct Load {
 
 impl Outbox {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        let queue = Queue {
-            gathered: BytesMut::with_capacity(OUTBOX_BLOCK_BYTES),
-            shared: Vec::new(),
-            frames: 0,
-            bytes: 0,
-            limit_bytes,
-            open: true,
-        };
+        let queue = Queue::new(limit_bytes, OUTBOX_BLOCK_BYTES);
         Self { queue: Mutex::new(queue), filled: Notify::new() }
     }
 
@@ -130,7 +123,31 @@ impl Outbox {
     }
 }
 
+/// Encodes one frame by itself, without a length before it.
+pub(crate) fn encode_alone(encode: impl FnOnce(&mut FrameSink<'_>)) -> Result<Bytes, Dropped> {
+    let mut queue = Queue::new(usize::MAX, DATAGRAM_BLOCK_BYTES);
+    queue.push(encode)?;
+    let mut load = Load::default();
+    queue.take(&mut load);
+    let mut frame = match &mut load.pieces[..] {
+        [frame] => std::mem::take(frame),
+        pieces => pieces.concat().into(),
+    };
+    Ok(frame.split_off(HEADER_BYTES))
+}
+
 impl Queue {
+    fn new(limit_bytes: usize, block_bytes: usize) -> Self {
+        Self {
+            gathered: BytesMut::with_capacity(block_bytes),
+            shared: Vec::new(),
+            frames: 0,
+            bytes: 0,
+            limit_bytes,
+            open: true,
+        }
+    }
+
     fn push(&mut self, encode: impl FnOnce(&mut FrameSink<'_>)) -> Result<(), Dropped> {
         if !self.open {
             return Err(Dropped::NotConnected);
@@ -232,6 +249,17 @@ mod tests {
             outbox.push(|sink| sink.put(&[7; 10])).unwrap();
         }
         assert_eq!(drained(&outbox).pieces.len(), 1);
+    }
+
+    #[test]
+    fn a_frame_by_itself_has_no_length_before_it() {
+        let large = Bytes::from(vec![1; SHARED_BYTES_MIN]);
+        let frame = encode_alone(|sink| {
+            sink.put(&[7]);
+            sink.put_shared(&large);
+        });
+        assert_eq!(frame.unwrap(), [&[7], &large[..]].concat());
+        assert_eq!(encode_alone(|_| ()).unwrap(), Bytes::new());
     }
 
     #[test]

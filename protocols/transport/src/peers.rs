@@ -1,32 +1,33 @@
-//! Links between replicas: who dials, lanes, redialling.
+//! Links between replicas: who dials, lanes, datagrams, redialling.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qlab_kernel::{Lane, NodeId};
-use quinn::{RecvStream, VarInt};
+use quinn::{RecvStream, SendDatagramError, VarInt};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 use tokio::time::{Instant, sleep};
 
-use crate::counters::Refused;
+use crate::counters::{Counters, Refused};
 use crate::endpoint::Shared;
 use crate::inbox::{Arrival, Source};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, encode_alone};
 use crate::stream::{CloseReason, FrameReader, ReadEnd, punish, wire_bytes, write_frames};
 use crate::tls::{Plane, TlsError};
 use crate::tuning::{REDIAL_PAUSE_MAX, REDIAL_PAUSE_MIN};
-use crate::{Options, ReplicaEntry, quic};
+use crate::{Dropped, FrameSink, Options, ReplicaEntry, quic};
 
-const LANES: [Lane; 2] = [Lane::Control, Lane::Bulk];
+/// The lanes that are streams.
+const STREAMS: [Lane; 2] = [Lane::Control, Lane::Bulk];
 
 /// A connection to a replica and what waits to be sent over it.
 #[derive(Debug)]
 pub(crate) struct PeerLink {
     connection: quinn::Connection,
-    control: Outbox,
-    bulk: Outbox,
+    pub(crate) control: Outbox,
+    pub(crate) bulk: Outbox,
 }
 
 impl PeerLink {
@@ -35,11 +36,27 @@ impl PeerLink {
         Self { connection, control, bulk: Outbox::new(options.bulk_queue_bytes_max) }
     }
 
-    pub(crate) fn outbox(&self, lane: Lane) -> &Outbox {
-        match lane {
-            Lane::Control => &self.control,
-            Lane::Bulk => &self.bulk,
+    /// Hands a frame to QUIC as one datagram. There is no queue but QUIC's.
+    pub(crate) fn send_datagram(
+        &self,
+        encode: impl FnOnce(&mut FrameSink<'_>),
+        counters: &Counters,
+    ) -> Result<(), Dropped> {
+        let frame = encode_alone(encode)?;
+        let bytes = frame.len();
+        // What is queued keeps its place: QUIC would throw the oldest out.
+        if self.connection.max_datagram_size().is_some_and(|bytes_max| bytes > bytes_max) {
+            return Err(Dropped::Oversized);
         }
+        if self.connection.datagram_send_buffer_space() < bytes {
+            return Err(Dropped::QueueFull);
+        }
+        self.connection.send_datagram(frame).map_err(|error| match error {
+            SendDatagramError::TooLarge => Dropped::Oversized,
+            _ => Dropped::NotConnected,
+        })?;
+        counters.datagram_sent(bytes);
+        Ok(())
     }
 
     pub(crate) fn cut_off(&self, reason: CloseReason) {
@@ -105,9 +122,10 @@ impl Pause {
 /// A connection to a proven replica, from the first frame to the last.
 pub(crate) async fn run(shared: &Arc<Shared>, connection: &quinn::Connection, node: NodeId) {
     let link = install(shared, connection, node);
-    for lane in LANES {
+    for lane in STREAMS {
         tokio::spawn(write_lane(Arc::clone(shared), Arc::clone(&link), lane));
     }
+    tokio::spawn(read_datagrams(Arc::clone(shared), connection.clone(), node));
     accept_lanes(shared, connection, node).await;
     let reason = connection.closed().await;
     tracing::info!(peer = %node, %reason, "peer connection ended");
@@ -137,26 +155,26 @@ fn remove(shared: &Shared, link: &Arc<PeerLink>, node: NodeId) {
 
 async fn write_lane(shared: Arc<Shared>, link: Arc<PeerLink>, lane: Lane) {
     let Ok(mut stream) = link.connection.open_uni().await else { return };
-    let urgency = match lane {
-        Lane::Control => 1,
-        Lane::Bulk => 0,
+    let (urgency, outbox) = match lane {
+        Lane::Bulk => (0, &link.bulk),
+        _ => (1, &link.control),
     };
     // Both fail only if the connection is gone; then so does the next write.
     let _ = stream.set_priority(urgency);
     let _ = stream.write_chunk(Bytes::from_static(tag(lane))).await;
-    let _ = write_frames(stream, link.outbox(lane), Plane::Peer, &shared.counters).await;
+    let _ = write_frames(stream, outbox, Plane::Peer, &shared.counters).await;
 }
 
 const fn tag(lane: Lane) -> &'static [u8] {
     match lane {
-        Lane::Control => b"c",
         Lane::Bulk => b"b",
+        _ => b"c",
     }
 }
 
 /// Takes the peer's streams, one per lane, until the connection ends.
 async fn accept_lanes(shared: &Arc<Shared>, connection: &quinn::Connection, node: NodeId) {
-    let mut missing = LANES.to_vec();
+    let mut missing = STREAMS.to_vec();
     while let Ok(mut stream) = connection.accept_uni().await {
         let Some(lane) = read_tag(&mut stream).await else { continue };
         let Some(place) = missing.iter().position(|other| Some(*other) == lane) else {
@@ -172,7 +190,19 @@ async fn accept_lanes(shared: &Arc<Shared>, connection: &quinn::Connection, node
 /// Which lane a stream says it is, `Some(None)` if none; `None` if the stream ends before saying so.
 async fn read_tag(stream: &mut RecvStream) -> Option<Option<Lane>> {
     let chunk = stream.read_chunk(1, true).await.ok()??;
-    Some(LANES.into_iter().find(|lane| chunk.bytes == tag(*lane)))
+    Some(STREAMS.into_iter().find(|lane| chunk.bytes == tag(*lane)))
+}
+
+/// Takes the peer's datagrams until the connection ends. While the host is behind they wait in QUIC's buffer, which loses the
+/// oldest.
+async fn read_datagrams(shared: Arc<Shared>, connection: quinn::Connection, from: NodeId) {
+    loop {
+        shared.arrivals.room(Source::Peer).await;
+        let Ok(frame) = connection.read_datagram().await else { return };
+        shared.counters.datagram_received(frame.len());
+        let arrival = Arrival::Peer { from, lane: Lane::Datagram, frame };
+        shared.arrivals.deliver(Source::Peer, std::iter::once(arrival));
+    }
 }
 
 async fn read_lane(

@@ -47,7 +47,9 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Bytes sent and not acknowledged, per connection; what does not fit waits in the bounded queues above.
 const SEND_WINDOW_BYTES: u64 = 8 << 20;
-/// One lane each way and kind: control and bulk.
+/// Datagrams that wait on either side of one connection; in a burst beyond that the oldest received and the newest to send are lost.
+pub(crate) const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
+/// One stream each way and kind: control and bulk.
 const UNI_STREAMS_MAX: u32 = 2;
 /// A client's one conversation.
 const BIDI_STREAMS_MAX: u32 = 1;
@@ -79,6 +81,8 @@ pub(crate) const REDIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 pub(crate) const SHARED_BYTES_MIN: usize = 2 << 10;
 /// The first block of a queue's buffer.
 pub(crate) const OUTBOX_BLOCK_BYTES: usize = 16 << 10;
+/// The first block of a buffer for one datagram.
+pub(crate) const DATAGRAM_BLOCK_BYTES: usize = 1280;
 /// Pieces of a stream taken from QUIC under one lock.
 pub(crate) const CHUNKS_PER_READ: usize = 32;
 
@@ -110,6 +114,6 @@ fn bound_memory(config: &mut TransportConfig) {
         .send_window(SEND_WINDOW_BYTES)
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS_MAX))
-        .datagram_receive_buffer_size(None)
-        .datagram_send_buffer_size(0);
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES);
 }

@@ -309,5 +309,9 @@ fn told(node: NodeId, event: &Event) -> String {
         Event::Compacted(index) => format!("{node} has an image up to {index}"),
         Event::Installed(index) => format!("{node} takes over an image up to {index}"),
         Event::Misbehaved(peer) => format!("{node} says that {peer} breaks the rules"),
+        Event::Learned { writer, version, .. } => format!("{node} knows what {writer} wrote up to {version}"),
+        Event::FoundAlive(peer) => format!("{node} takes {peer} for alive"),
+        Event::Suspected(peer) => format!("{node} suspects {peer}"),
+        Event::DeclaredDead(peer) => format!("{node} takes {peer} for dead"),
     }
 }

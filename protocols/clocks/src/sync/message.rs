@@ -65,7 +65,7 @@ impl Wire for ClockMessage {
 impl Message for ClockMessage {
     /// Small, urgent, and worth nothing when late.
     fn lane(&self) -> Lane {
-        Lane::Control
+        Lane::Datagram
     }
 }
 

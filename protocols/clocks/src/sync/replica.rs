@@ -30,6 +30,10 @@ struct Follower {
     poll_at: Time,
     /// An answer has come since the last flush.
     has_news: bool,
+    /// Put to anybody.
+    questions: u64,
+    /// Taken.
+    answers: u64,
 }
 
 impl Protocol for Clock {
@@ -76,7 +80,10 @@ impl Protocol for Clock {
             } => {
                 let answer = self.follower().map_or(Ok(()), |follower| {
                     follower.has_news = true;
-                    follower.synchroniser.answer(from, nonce, [received_ns, answered_ns], error_ns, now)
+                    let times_ns = [received_ns, answered_ns];
+                    let taken = follower.synchroniser.answer(from, nonce, times_ns, error_ns, now);
+                    follower.answers += u64::from(taken.is_ok());
+                    taken
                 });
                 if let Err(AnswerError::Impossible(_)) = answer {
                     effects.event(Event::Misbehaved(from));
@@ -108,6 +115,23 @@ impl Protocol for Clock {
 
     fn leader(&self) -> Option<NodeId> {
         None
+    }
+
+    /// The interval is there only while the clock claims to know the time.
+    fn counters(&self, now: Time) -> Vec<(&'static str, u64)> {
+        let mut counters = vec![("reading_ns", self.read(now))];
+        if let Some(Interval { earliest_ns, latest_ns }) = self.now(now) {
+            counters.extend([("earliest_ns", earliest_ns), ("latest_ns", latest_ns)]);
+        }
+        if let Role::Follower(follower) = &self.role {
+            counters.extend([
+                ("questions", follower.questions),
+                ("answers", follower.answers),
+                ("falsetickers", follower.synchroniser.falsetickers(now) as u64),
+                ("disputed", u64::from(matches!(self.status(now), Status::Disputed(_)))),
+            ]);
+        }
+        counters
     }
 
     fn check(&self) {
@@ -180,6 +204,7 @@ impl Clock {
         for source in self.config.references.iter() {
             let nonce = self.chance.random();
             follower.synchroniser.ask(source, nonce, now);
+            follower.questions += 1;
             effects.send(source, ClockMessage::Ask { nonce });
         }
         follower.poll_at = now + self.config.poll_interval;
@@ -202,6 +227,6 @@ impl Follower {
         let synchroniser = Synchroniser::new(config, config.references, now);
         // Somewhere in the second half of an interval: replicas that start together do not ask together.
         let wait = config.poll_interval.mul_f64(chance.random_range(0.5..1.0));
-        Self { synchroniser, poll_at: now + wait, has_news: false }
+        Self { synchroniser, poll_at: now + wait, has_news: false, questions: 0, answers: 0 }
     }
 }

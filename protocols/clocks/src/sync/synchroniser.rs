@@ -157,6 +157,15 @@ impl Synchroniser {
         self.bounds(now).map(|bounds| bounds.error_ns(self.clock.read(now)))
     }
 
+    /// Sources whose word is known and excludes every time that was agreed on: NTP's falsetickers, out-voted.
+    #[must_use]
+    pub fn falsetickers(&self, now: Time) -> usize {
+        let Some(agreed) = self.bounds(now) else { return 0 };
+        let rate = self.rate.rate();
+        let known = self.sources.iter().filter_map(|source| source.filter.best(now, rate));
+        known.filter(|interval| !interval.overlaps(agreed)).count()
+    }
+
     /// What is known of the oscillator's rate.
     #[must_use]
     pub const fn rate(&self) -> Rate {
@@ -205,6 +214,8 @@ impl Synchroniser {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const SOURCE: NodeId = NodeId(0);
@@ -235,6 +246,23 @@ mod tests {
         assert_eq!(follower.answer(SOURCE, 7, [5; 2], 0, Time(9)), unasked);
         follower.ask(SOURCE, 9, Time(10));
         assert!(matches!(follower.answer(SOURCE, 9, [6, 5], 0, Time(11)), Err(AnswerError::Impossible(_))));
+    }
+
+    #[test]
+    fn who_is_out_voted_is_counted() {
+        let mut follower = Synchroniser::new(&Config::default(), NodeSet::first(3), Time(0));
+        for i in 1..=8 {
+            let now = Time(16 * i * SECOND);
+            for (source, ahead_ns) in [(0, 0), (1, 0), (2, SECOND)] {
+                follower.ask(NodeId(source), i, now);
+                follower
+                    .answer(NodeId(source), i, [now.0 + ahead_ns; 2], 0, now + Duration::from_millis(1))
+                    .unwrap();
+            }
+            follower.update(now + Duration::from_millis(1));
+            assert_eq!(follower.falsetickers(now + Duration::from_millis(2)), 1);
+        }
+        assert_eq!(follower.status(Time(129 * SECOND)), Status::Synchronised);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     pub(crate) fn counter(&self, node: usize, name: &str) -> u64 {
-        let counters = self.replicas[node].core.counters();
+        let counters = self.replicas[node].core.counters(Time(0));
         counters.iter().find(|(known, _)| *known == name).expect("it is counted").1
     }
 }

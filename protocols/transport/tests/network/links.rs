@@ -55,6 +55,47 @@ async fn the_largest_frames_pass_and_larger_ones_do_not_leave() {
 }
 
 #[tokio::test]
+async fn datagrams_pass_beside_the_streams_and_those_over_the_limit_or_too_many_are_counted() {
+    let (mut a, mut b) = pair(&mut World::new(2), Options::default()).await;
+    for number in 0..20_u32 {
+        assert!(a.send(1, Lane::Datagram, &number.to_le_bytes()));
+        assert_eq!(
+            b.frame_on(Lane::Datagram).await,
+            (NodeId(0), Bytes::copy_from_slice(&number.to_le_bytes()))
+        );
+    }
+    assert!(b.send(0, Lane::Datagram, b"") && a.frame_on(Lane::Datagram).await.1.is_empty());
+    assert!(!a.send(1, Lane::Datagram, &[7; 6000]), "with its headers it is larger than any here");
+    // Nothing is sent before this task waits for something.
+    let kept = (0..100).filter(|_| a.send(1, Lane::Datagram, &[7; 1000])).count();
+    assert!((50..100).contains(&kept), "{kept} of 1,000 B fit 64 KiB");
+    assert!(a.send(1, Lane::Control, b"streams do not mind"));
+    assert_eq!(&b.frame_on(Lane::Control).await.1[..], b"streams do not mind");
+    let counts = a.endpoint.counts();
+    assert_eq!((counts.datagrams_out, counts.datagrams_in), (20 + kept as u64, 1));
+    assert_eq!((counts.dropped_oversized, counts.dropped_queue_full), (1, 100 - kept as u64));
+}
+
+#[tokio::test]
+async fn a_lossy_link_loses_datagrams_and_delivers_streams() {
+    let link = LinkControl::new(7);
+    let options = Options { link: Some(link.clone()), ..Options::default() };
+    let mut world = World::new(2);
+    let (mut a, mut b) = (world.start(0, options), world.start(1, Options::default()));
+    a.peer_up(1).await;
+    b.peer_up(0).await;
+    link.set(LinkRule { loss: 0.3, ..LinkRule::default() });
+    for number in 0..100_u32 {
+        a.send(1, Lane::Datagram, &number.to_le_bytes());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    a.send(1, Lane::Control, b"all the same");
+    assert_eq!(&b.frame_on(Lane::Control).await.1[..], b"all the same");
+    let received = b.endpoint.counts().datagrams_in;
+    assert!((40..95).contains(&received), "{received} of 100 came through");
+}
+
+#[tokio::test]
 async fn a_full_queue_and_a_missing_peer_drop_frames_and_count_them() {
     let options = Options { control_queue_bytes_max: 1000, ..Options::default() };
     let (a, mut b) = pair(&mut World::new(3), options).await;
