@@ -40,7 +40,7 @@ fn nodes_that_live_learn_everything_and_find_out_who_died() {
     assert_eq!((row.updates, row.unanswered), (40, 0), "{row:?}");
     assert!(row.ns_to_half.p50 <= row.ns_to_all.p50 && row.ns_to_all.p50 > 0.0, "{row:?}");
     assert!(row.datagrams > row.updates && row.probes > 0 && row.bytes_per_node_per_update > 0.0);
-    // How long that takes is a matter of load, but it takes the suspect's time to object.
+    // How long that takes is a matter of load.
     assert!(row.detection_ns.is_some_and(|detection| detection.p50 > 0.0), "{row:?}");
 }
 

@@ -319,16 +319,21 @@ impl<'a> Nemesis<'a> {
     }
 }
 
-/// Whether every node that lives takes every victim for dead.
+/// Whether every node that lives takes every victim for dead, as of the last that it said of it.
 fn deaths_found(observations: &[(usize, Vec<Observation>)], point: &Point) -> bool {
-    let survivors = usize::from(point.nodes - point.kills);
-    point.victims().into_iter().all(|victim| {
-        let dead = Observed::DeclaredDead(victim);
-        let knows = |(node, seen): &(usize, Vec<Observation>)| {
-            seen.iter().any(|observation| observation.what == dead).then_some(*node)
-        };
-        observations.iter().filter_map(knows).collect::<BTreeSet<_>>().len() == survivors
-    })
+    let mut found = BTreeSet::new();
+    for (node, seen) in observations {
+        for Observation { what, .. } in seen {
+            match what {
+                Observed::DeclaredDead(of) => _ = found.insert((*node, *of)),
+                Observed::FoundAlive(of) => _ = found.remove(&(*node, *of)),
+                Observed::Suspected(_) | Observed::Learned { .. } => {}
+            }
+        }
+    }
+    let survivors = 0..usize::from(point.nodes - point.kills);
+    let victims = point.victims();
+    survivors.into_iter().all(|node| victims.iter().all(|victim| found.contains(&(node, *victim))))
 }
 
 /// What everybody holds, if that is the same.
