@@ -317,6 +317,8 @@ impl<'a, S: Subject> World<'a, S> {
         self.heal();
         self.come_right(healing + S::patience(&self.config))?;
         self.read_everything()?;
+        // Messages of those who are gone may still have been on their way.
+        self.come_right(self.now + S::patience(&self.config))?;
         for client in &mut self.clients {
             client.finish(&mut self.clientele);
         }

@@ -112,6 +112,9 @@ impl Laws<Dynamo> for DynamoLaws {
         if !have_the_same_roots(&alive) {
             return Ok(Some("trees differ".to_owned()));
         }
+        if !have_the_same_deletions(&alive) {
+            return Ok(Some("deletions differ".to_owned()));
+        }
         Ok((!have_handed_over(&alive)).then(|| "somebody holds what is for others who are there".to_owned()))
     }
 
@@ -167,6 +170,15 @@ fn have_the_same_roots(alive: &[(NodeId, &Dynamo)]) -> bool {
     let mut roots = HashMap::new();
     let mut all = alive.iter().flat_map(|(_, core)| core.roots());
     all.all(|(range, root)| *roots.entry(range).or_insert(root) == root)
+}
+
+/// Deletions are in no tree. Some may have forgotten one that others still hold.
+fn have_the_same_deletions(alive: &[(NodeId, &Dynamo)]) -> bool {
+    alive.iter().flat_map(|(_, core)| core.keys()).all(|key| {
+        let states = homes_among(alive, key).into_iter().map(|core| core.state(key));
+        let held: Vec<State> = states.filter(|state| !state.context().is_empty()).collect();
+        held.iter().all(|state| *state == held[0])
+    })
 }
 
 /// Whether nobody holds anything for others who are there.
