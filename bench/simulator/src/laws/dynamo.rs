@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use qlab_kernel::{Lsn, NodeId, Request, Time};
 use qlab_quorum::Dynamo;
-use qlab_quorum::dynamo::{Config, Record, State, Step};
+use qlab_quorum::dynamo::{Config, Content, Record, State, Step};
 
 use super::{Glimpse, Laws, Verdict, Violation, broken};
 
@@ -129,10 +129,14 @@ impl DynamoLaws {
     /// What was answered, and is on a disk that is still there, is known to all homes.
     fn everybody_knows(&self, alive: &[(NodeId, &Dynamo)]) -> Verdict {
         for (key, dot) in self.promises.answered() {
-            let homes: Vec<&Dynamo> = homes_among(alive, key);
-            let knows = |core: &&Dynamo| core.state(key).knows(dot);
-            let is_lost = homes.iter().any(knows) && !homes.iter().all(knows);
-            if is_lost && !self.truth.is_buried(key, dot) {
+            let homes = homes_among(alive, key);
+            let states: Vec<State> = homes.iter().map(|core| core.state(key)).collect();
+            let (know, others): (Vec<&State>, Vec<&State>) =
+                states.iter().partition(|state| state.knows(dot));
+            // Where all is deleted, whoever never held anything has nothing to learn.
+            let is_over = know.iter().all(|state| is_deleted(state));
+            let is_lost = others.iter().any(|state| !(is_over && state.context().is_empty()));
+            if !know.is_empty() && is_lost && !self.truth.is_buried(key, dot) {
                 return broken(KNOWN, format!("not every home of {key:?} knows {dot:?}, which was answered"));
             }
         }
@@ -176,9 +180,13 @@ fn have_the_same_roots(alive: &[(NodeId, &Dynamo)]) -> bool {
 fn have_the_same_deletions(alive: &[(NodeId, &Dynamo)]) -> bool {
     alive.iter().flat_map(|(_, core)| core.keys()).all(|key| {
         let states = homes_among(alive, key).into_iter().map(|core| core.state(key));
-        let held: Vec<State> = states.filter(|state| !state.context().is_empty()).collect();
-        held.iter().all(|state| *state == held[0])
+        let deleted: Vec<State> = states.filter(is_deleted).collect();
+        deleted.iter().all(|state| *state == deleted[0])
     })
+}
+
+fn is_deleted(state: &State) -> bool {
+    state.values().len() > 0 && state.values().all(Content::is_deletion)
 }
 
 /// Whether nobody holds anything for others who are there.
