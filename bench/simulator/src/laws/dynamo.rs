@@ -112,9 +112,6 @@ impl Laws<Dynamo> for DynamoLaws {
         if !have_the_same_roots(&alive) {
             return Ok(Some("trees differ".to_owned()));
         }
-        if !have_the_same_deletions(&alive) {
-            return Ok(Some("deletions differ".to_owned()));
-        }
         Ok((!have_handed_over(&alive)).then(|| "somebody holds what is for others who are there".to_owned()))
     }
 
@@ -133,9 +130,10 @@ impl DynamoLaws {
             let states: Vec<State> = homes.iter().map(|core| core.state(key)).collect();
             let (know, others): (Vec<&State>, Vec<&State>) =
                 states.iter().partition(|state| state.knows(dot));
-            // Where all is deleted, whoever never held anything has nothing to learn.
+            // Where all is deleted everywhere, homes need not learn of each other's deletions before their grace is over.
             let is_over = know.iter().all(|state| is_deleted(state));
-            let is_lost = others.iter().any(|state| !(is_over && state.context().is_empty()));
+            let is_lost =
+                others.iter().any(|state| !(is_over && (state.context().is_empty() || is_deleted(state))));
             if !know.is_empty() && is_lost && !self.truth.is_buried(key, dot) {
                 return broken(KNOWN, format!("not every home of {key:?} knows {dot:?}, which was answered"));
             }
@@ -174,15 +172,6 @@ fn have_the_same_roots(alive: &[(NodeId, &Dynamo)]) -> bool {
     let mut roots = HashMap::new();
     let mut all = alive.iter().flat_map(|(_, core)| core.roots());
     all.all(|(range, root)| *roots.entry(range).or_insert(root) == root)
-}
-
-/// Deletions are in no tree. Some may have forgotten one that others still hold.
-fn have_the_same_deletions(alive: &[(NodeId, &Dynamo)]) -> bool {
-    alive.iter().flat_map(|(_, core)| core.keys()).all(|key| {
-        let states = homes_among(alive, key).into_iter().map(|core| core.state(key));
-        let deleted: Vec<State> = states.filter(is_deleted).collect();
-        deleted.iter().all(|state| *state == deleted[0])
-    })
 }
 
 fn is_deleted(state: &State) -> bool {
