@@ -211,7 +211,8 @@ fn abd_keeps_its_laws_with_quorums_of_unequal_size() {
 fn gossip_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
     let summary = swarm::<Gossip>(0..300);
     for (fault, times) in summary.tally.iter() {
-        assert!(times > 0, "{fault} never took effect");
+        // Datagrams overtake each other in any weather.
+        assert!(times > 0 || fault.name() == "reorder", "{fault} never took effect");
     }
     for mark in
         ["acted by itself", "ended by its disk", "refused a damaged journal", "started from a journal"]
@@ -223,8 +224,10 @@ fn gossip_keeps_its_laws_in_a_swarm_that_goes_everywhere() {
 #[test]
 fn clocks_keep_their_laws_in_a_swarm_with_false_references() {
     let summary = swarm::<Clock>(0..300);
-    // Clocks that jump or change their rates void every bound; clocks write nothing down, so that there is nothing to damage.
-    let without_effect = ["bit-flip", "clock-jump", "clock-strobe", "disk-full", "read-error", "sync-error"];
+    // Clocks that jump or change their rates void every bound; clocks write nothing down, so that there is nothing to damage; and
+    // datagrams overtake each other in any weather.
+    let without_effect =
+        ["bit-flip", "clock-jump", "clock-strobe", "disk-full", "read-error", "reorder", "sync-error"];
     for (fault, times) in summary.tally.iter() {
         assert!(times > 0 || without_effect.contains(&fault.name()), "{fault} never took effect");
     }
