@@ -2,14 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Code, Machine, RunError, Utc,
+    Code, Machine, RunError, Utc, kept,
     layout::{Entry, Layout},
     numbers::count,
 };
@@ -83,29 +82,12 @@ impl Campaign {
 
     /// Writes it under `results`; the answer is where.
     pub fn write(&self, results: &Path) -> Result<PathBuf, RunError> {
-        let commit: String = self.code.git_commit.chars().take(8).collect();
-        let dir = results.join(CAMPAIGNS).join(&self.system);
-        let path = dir.join(format!("{}-{commit}.json", self.began));
-        let text = serde_json::to_string_pretty(self).expect("plain data") + "\n";
-        fs::create_dir_all(&dir)
-            .and_then(|()| fs::write(&path, text))
-            .map_err(|reason| RunError::Io { path: path.clone(), reason })?;
-        Ok(path)
+        kept::write(&results.join(CAMPAIGNS), &self.system, (&self.began, &self.code), self)
     }
 
     /// Every campaign under `results`, oldest first for each system.
     pub fn read_all(results: &Path) -> Result<Vec<Self>, RunError> {
-        let mut paths = Vec::new();
-        for dir in entries(&results.join(CAMPAIGNS))? {
-            paths.extend(entries(&dir)?);
-        }
-        paths.iter().map(|path| Self::read(path)).collect()
-    }
-
-    fn read(path: &Path) -> Result<Self, RunError> {
-        let io = |reason| RunError::Io { path: path.to_owned(), reason };
-        let text = fs::read_to_string(path).map_err(io)?;
-        serde_json::from_str(&text).map_err(|error| io(error.into()))
+        kept::read_all(&results.join(CAMPAIGNS))
     }
 
     /// What contradicts itself in it.
@@ -123,18 +105,6 @@ impl Campaign {
         ];
         checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned()).collect()
     }
-}
-
-/// Files or folders in `dir`, by name; none if there is no such folder.
-pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
-    let io = |reason| RunError::Io { path: dir.to_owned(), reason };
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(dir).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
-    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    paths.sort();
-    Ok(paths)
 }
 
 /// The newest campaign of each system.

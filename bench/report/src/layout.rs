@@ -33,27 +33,33 @@ type Read = fn(&Row<'_>) -> Entry;
 
 /// Columns of those tables only that have something in them: what is counted where values are decided one by one, or locks taken.
 const RARE: &[(&str, Read)] = &[
-    ("round trips\n/decision", |row| spread(row.round_trips_per_decision, count)),
-    ("hand-off\np50", |row| spread(row.hand_off_p50_ns, nanoseconds)),
-    ("hand-off\np99", |row| spread(row.hand_off_p99_ns, nanoseconds)),
-    ("freed\np50", |row| spread(row.freed_p50_ns, nanoseconds)),
-    ("promise", |row| word(&or_absent_word(row.first.freshness.promise.as_deref()))),
-    ("stale\nreads", |row| spread(row.spread(|cell| cell.freshness.stale), percent)),
+    ("round trips\n/decision", |row| figure(row, |cell| cell.round_trips_per_decision, count)),
+    ("hand-off\np50", |row| figure(row, |cell| cell.hand_off_ns.p50.map(|ns| ns as f64), nanoseconds)),
+    ("hand-off\np99", |row| figure(row, |cell| cell.hand_off_ns.p99.map(|ns| ns as f64), nanoseconds)),
+    ("freed\np50", |row| figure(row, |cell| cell.freed_ns.p50.map(|ns| ns as f64), nanoseconds)),
+    PROMISE,
+    STALE_READS,
 ];
+
+const PROMISE: (&str, Read) = ("promise", |row| {
+    let promise = row.first.freshness.promise.clone();
+    word(&promise.unwrap_or_else(|| or_absent(None, count)))
+});
+const STALE_READS: (&str, Read) = ("stale\nreads", |row| figure(row, |cell| cell.freshness.stale, percent));
 
 /// The columns that say how fresh reads were, of those that may be stale.
 const FRESHNESS: &[(&str, Read)] = &[
-    ("promise", |row| word(&or_absent_word(row.first.freshness.promise.as_deref()))),
-    ("stale\nreads", |row| spread(row.spread(|cell| cell.freshness.stale), percent)),
-    ("writes\nmissed", |row| spread(row.spread(|cell| cell.freshness.missed_writes), count)),
-    ("values\n/read", |row| spread(row.spread(|cell| cell.freshness.values_per_read), count)),
-    ("fresh\n<1 ms", |row| spread(row.spread(|cell| cell.freshness.below_1ms), percent)),
-    ("1–2 ms", |row| spread(row.spread(|cell| cell.freshness.below_2ms), percent)),
-    ("2–5 ms", |row| spread(row.spread(|cell| cell.freshness.below_5ms), percent)),
-    ("5–10 ms", |row| spread(row.spread(|cell| cell.freshness.below_10ms), percent)),
-    ("10–50 ms", |row| spread(row.spread(|cell| cell.freshness.below_50ms), percent)),
-    ("later", |row| spread(row.spread(|cell| cell.freshness.later), percent)),
-    ("repairs\n/op", |row| spread(row.spread(|cell| cell.freshness.repairs_per_op), count)),
+    PROMISE,
+    STALE_READS,
+    ("writes\nmissed", |row| figure(row, |cell| cell.freshness.missed_writes, count)),
+    ("values\n/read", |row| figure(row, |cell| cell.freshness.values_per_read, count)),
+    ("fresh\n<1 ms", |row| figure(row, |cell| cell.freshness.below_1ms, percent)),
+    ("1–2 ms", |row| figure(row, |cell| cell.freshness.below_2ms, percent)),
+    ("2–5 ms", |row| figure(row, |cell| cell.freshness.below_5ms, percent)),
+    ("5–10 ms", |row| figure(row, |cell| cell.freshness.below_10ms, percent)),
+    ("10–50 ms", |row| figure(row, |cell| cell.freshness.below_50ms, percent)),
+    ("later", |row| figure(row, |cell| cell.freshness.later, percent)),
+    ("repairs\n/op", |row| figure(row, |cell| cell.freshness.repairs_per_op, count)),
 ];
 
 /// The columns of every table before the rare ones.
@@ -142,10 +148,6 @@ impl Layout {
     }
 }
 
-fn or_absent_word(word: Option<&str>) -> String {
-    word.map_or_else(|| or_absent(None, count), str::to_owned)
-}
-
 fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
@@ -192,6 +194,10 @@ fn p50(row: &Row<'_>) -> Entry {
 fn over_floor(mut entry: Entry, over: Option<f64>) -> Entry {
     entry.value.extend(over.map(|over| format!(" ({})", ratio(over))));
     entry
+}
+
+fn figure(row: &Row<'_>, value: fn(&Cell) -> Option<f64>, form: fn(f64) -> String) -> Entry {
+    spread(row.spread(value), form)
 }
 
 fn spread(spread: Option<Spread>, form: fn(f64) -> String) -> Entry {

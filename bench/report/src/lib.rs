@@ -24,6 +24,7 @@
 //! | [`book`] | the generated blocks in README files and the charts, and whether they are stale |
 //! | [`campaign`] | campaigns of simulated worlds: their file, their tables |
 //! | [`study`], [`study_chart`] | questions that are not a load on a cluster: their files, their tables, their charts |
+//! | `kept` | the files of campaigns and studies: where they lie, how they are written and read |
 //! | [`validate`] | whether a run's folder is whole and agrees with itself |
 //!
 //! Trade-offs: folders are append-only and small, so readers load a whole run into memory; the CSV is the source of all
@@ -37,6 +38,7 @@ pub mod columns;
 pub mod fault_table;
 pub mod faults;
 pub mod hlog;
+mod kept;
 pub mod layout;
 pub mod manifest;
 pub mod markdown;

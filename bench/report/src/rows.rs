@@ -71,14 +71,6 @@ pub struct Row<'a> {
     pub messages_per_op: Option<Spread>,
     /// Message bytes per operation.
     pub bytes_per_op: Option<Spread>,
-    /// Questions asked of a quorum per decision.
-    pub round_trips_per_decision: Option<Spread>,
-    /// From a lock's release to the next holder's grant, in nanoseconds.
-    pub hand_off_p50_ns: Option<Spread>,
-    /// The same.
-    pub hand_off_p99_ns: Option<Spread>,
-    /// From a lock's holder's death to the next one's grant, in nanoseconds.
-    pub freed_p50_ns: Option<Spread>,
     /// All repeats, in the order of the file.
     pub cells: Vec<&'a Cell>,
     /// The worst verdict.
@@ -165,10 +157,6 @@ fn row<'a>(all: &[Cell], repeats: &[&'a Cell]) -> Row<'a> {
         fsyncs_per_op: spread(&|cell| cell.fsyncs_per_op),
         messages_per_op: spread(&|cell| cell.messages_per_op),
         bytes_per_op: spread(&|cell| cell.bytes_per_op),
-        round_trips_per_decision: spread(&|cell| cell.round_trips_per_decision),
-        hand_off_p50_ns: spread(&|cell| cell.hand_off_ns.p50.map(|ns| ns as f64)),
-        hand_off_p99_ns: spread(&|cell| cell.hand_off_ns.p99.map(|ns| ns as f64)),
-        freed_p50_ns: spread(&|cell| cell.freed_ns.p50.map(|ns| ns as f64)),
         cells: repeats.to_vec(),
         verdict: repeats.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Unchecked),
         judged_ops: repeats.iter().fold(0, |sum, cell| sum.saturating_add(cell.judged_ops)),

@@ -7,15 +7,13 @@ mod gossip_worlds;
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Code, Machine, RunError, Utc,
-    campaign::entries,
+    Code, Machine, RunError, Utc, kept,
     layout::{Entry, Layout},
     numbers::{count, range},
 };
@@ -145,31 +143,12 @@ impl Findings {
 impl Study {
     /// Writes it under `results`; the answer is where.
     pub fn write(&self, results: &Path) -> Result<PathBuf, RunError> {
-        let commit: String = self.code.git_commit.chars().take(8).collect();
-        let dir = results.join(STUDIES).join(self.findings.name());
-        let path = dir.join(format!("{}-{commit}.json", self.began));
-        let text = serde_json::to_string_pretty(self).expect("plain data") + "\n";
-        fs::create_dir_all(&dir)
-            .and_then(|()| fs::write(&path, text))
-            .map_err(|reason| RunError::Io { path: path.clone(), reason })?;
-        Ok(path)
+        kept::write(&results.join(STUDIES), self.findings.name(), (&self.began, &self.code), self)
     }
 
     /// Every study under `results`, oldest first for each question.
     pub fn read_all(results: &Path) -> Result<Vec<Self>, RunError> {
-        let mut studies = Vec::new();
-        for dir in entries(&results.join(STUDIES))? {
-            for path in entries(&dir)? {
-                studies.push(Self::read(&path)?);
-            }
-        }
-        Ok(studies)
-    }
-
-    fn read(path: &Path) -> Result<Self, RunError> {
-        let io = |reason| RunError::Io { path: path.to_owned(), reason };
-        let text = fs::read_to_string(path).map_err(io)?;
-        serde_json::from_str(&text).map_err(|error| io(error.into()))
+        kept::read_all(&results.join(STUDIES))
     }
 
     /// What contradicts itself in it.
