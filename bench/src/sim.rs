@@ -52,7 +52,7 @@ Exit code: 0 when every law holds in every world, 1 when one is broken.";
 #[command(after_help = EXAMPLES)]
 pub struct SimArgs {
     /// The system.
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(SYSTEMS), required_unless_present = "scenario")]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(systems::NAMES), required_unless_present = "scenario")]
     pub system: Option<String>,
     /// What is replicated: a key-value store, or locks (raft, multi-paxos and unreplicated only).
     #[arg(long, value_name = "NAME", default_value_t = MachineKind::Kv)]
@@ -91,19 +91,6 @@ pub struct SimArgs {
     #[arg(long)]
     pub json: bool,
 }
-
-/// Systems that can be simulated.
-pub const SYSTEMS: [&str; 9] = [
-    Unreplicated::NAME,
-    Raft::NAME,
-    MultiPaxos::NAME,
-    Paxos::NAME,
-    Pbft::NAME,
-    Abd::NAME,
-    Dynamo::NAME,
-    Gossip::NAME,
-    Clock::NAME,
-];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
