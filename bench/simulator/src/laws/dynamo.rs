@@ -19,7 +19,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use qlab_kernel::{Lsn, NodeId, Request, Time};
 use qlab_quorum::Dynamo;
-use qlab_quorum::dynamo::{Config, Content, Record, State, Step};
+use qlab_quorum::dynamo::content::is_tombstone;
+use qlab_quorum::dynamo::{Config, Record, State, Step};
 
 use super::{Glimpse, Laws, Verdict, Violation, broken};
 
@@ -131,9 +132,9 @@ impl DynamoLaws {
             let (know, others): (Vec<&State>, Vec<&State>) =
                 states.iter().partition(|state| state.knows(dot));
             // Where all is deleted everywhere, homes need not learn of each other's deletions before their grace is over.
-            let is_over = know.iter().all(|state| is_deleted(state));
+            let is_over = know.iter().all(|state| is_tombstone(state));
             let is_lost =
-                others.iter().any(|state| !(is_over && (state.context().is_empty() || is_deleted(state))));
+                others.iter().any(|state| !(is_over && (state.context().is_empty() || is_tombstone(state))));
             if !know.is_empty() && is_lost && !self.truth.is_buried(key, dot) {
                 return broken(KNOWN, format!("not every home of {key:?} knows {dot:?}, which was answered"));
             }
@@ -172,10 +173,6 @@ fn have_the_same_roots(alive: &[(NodeId, &Dynamo)]) -> bool {
     let mut roots = HashMap::new();
     let mut all = alive.iter().flat_map(|(_, core)| core.roots());
     all.all(|(range, root)| *roots.entry(range).or_insert(root) == root)
-}
-
-fn is_deleted(state: &State) -> bool {
-    state.values().len() > 0 && state.values().all(Content::is_deletion)
 }
 
 /// Whether nobody holds anything for others who are there.

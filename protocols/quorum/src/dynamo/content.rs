@@ -50,7 +50,8 @@ pub(crate) fn state_bytes(state: &State) -> usize {
 }
 
 /// Whether there is something that all of it says is deleted.
-pub(crate) fn is_tombstone(state: &State) -> bool {
+#[must_use]
+pub fn is_tombstone(state: &State) -> bool {
     state.values().len() > 0 && state.values().all(Content::is_deletion)
 }
 
