@@ -10,9 +10,9 @@ use crate::{Batch, Effects, Index, Lane, Lsn, NodeId, NodeSet, Ticket, Time, Wir
 ///
 /// The driver's contract, the same for every host: step 1 … [`BURST_INPUTS_MAX`](crate::limits::BURST_INPUTS_MAX) inputs,
 /// one flush, harvest all lanes of the effects, clear them. Records reach the journal in order before a gated output is
-/// released; early sends may leave at once; each lane to each peer keeps its order, but that of datagrams; commits are executed in order, once.
-/// After a flush, ask for the deadline. A crash drops the replica and every record that is not durable; a restart calls
-/// [`recover`](Self::recover) with the records that are.
+/// released; early sends may leave at once; each lane to each peer keeps its order, but that of datagrams; commits are
+/// executed in order, once. After a flush, ask for the deadline. A crash drops the replica and every record that is not
+/// durable; a restart calls [`recover`](Self::recover) with the records that are.
 pub trait Protocol: Sized {
     /// The system's name on the command line and in tables.
     const NAME: &'static str;

@@ -1,8 +1,9 @@
 //! QUIC between authenticated nodes: identities, lanes, framing, limits, the emulated link.
 //!
 //! A replica [`Endpoint`] holds one connection to each other replica (the lower seat dials, for ever) with a long-lived
-//! stream per lane and direction, beside which datagrams travel for those who can do without, and serves clients, each with one conversation on one stream. Everything that arrives
-//! comes through one [`Inbox`] in bursts; everything that leaves goes through bounded queues and never makes the host wait.
+//! stream per lane and direction, beside which datagrams travel for those who can do without, and serves clients,
+//! each with one conversation on one stream. Everything that arrives comes through one [`Inbox`] in bursts; everything that
+//! leaves goes through bounded queues and never makes the host wait.
 //! Whoever is named in an [`Arrival`] was proven by its key: both sides of every handshake pin the other's public key.
 //!
 //! | module | holds |
