@@ -364,6 +364,7 @@ impl Subject for Dynamo {
             quorums: Quorums { read: pick(&[1, 2]) as usize, write: pick(&[1, 2]) as usize },
             sloppy: pick(&[0, 1]) == 1,
             read_repair: pick(&[0, 1]) == 1,
+            read_repair_interval: Duration::from_millis(pick(&[1, 10, 100])),
             retry_interval: Duration::from_millis(pick(&[20, 50, 100])),
             anti_entropy_interval: Duration::from_millis(pick(&[20, 100, 500])),
             tombstone_grace: Duration::from_millis(pick(&[50, 300, 600_000])),

@@ -368,6 +368,7 @@ struct DynamoOptions {
     quorum_write: Option<usize>,
     sloppy: Option<bool>,
     read_repair: Option<bool>,
+    read_repair_interval_ms: Option<u64>,
     conflicts: Option<ConflictsName>,
     retry_interval_ms: Option<u64>,
     anti_entropy_interval_ms: Option<u64>,
@@ -401,6 +402,7 @@ pub(crate) fn dynamo(options: &toml::Table, replicas: usize) -> Result<dynamo::C
         },
         sloppy: options.sloppy.unwrap_or(defaults.sloppy),
         read_repair: options.read_repair.unwrap_or(defaults.read_repair),
+        read_repair_interval: milliseconds(options.read_repair_interval_ms, defaults.read_repair_interval),
         conflicts: match options.conflicts {
             None | Some(ConflictsName::Siblings) => Conflicts::Siblings,
             Some(ConflictsName::LastWriterWins) => Conflicts::LastWriterWins,

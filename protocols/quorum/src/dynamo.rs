@@ -60,7 +60,8 @@
 //!
 //! # Trade-offs
 //!
-//! With R = W = 1 a home answers after its own sync, and reads without asking: the floor of one server, for copies that lag. W ≥ 2 costs
+//! With R = W = 1 a home answers after its own sync, and reads without asking: the floor of one server, for copies that lag. Other
+//! homes are compared a little later, once for many reads of a key: nobody waits for them or for their processors. W ≥ 2 costs
 //! a round trip and a second sync after the first one, as a name must be durable before it is told. Whole states are told, siblings
 //! and all: they are short where clients read before they write, and grow with every blind write, up to
 //! [`SIBLINGS_MAX`](qlab_clocks::dotted::SIBLINGS_MAX) values or [`SIBLINGS_BYTES_MAX`] bytes; then writes are `FULL` until somebody reads.
@@ -87,7 +88,7 @@ mod ring;
 mod store;
 mod writing;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use qlab_kernel::{Effects, Event, Input, Lsn, NodeId, NodeSet, Protocol, Seat, Sequence, SessionId, Time};
@@ -139,6 +140,9 @@ pub struct Dynamo {
     alarms: VecDeque<(Time, u64)>,
     /// Rounds begun in this life.
     rounds: u64,
+    /// Keys that were read here alone, and when the other homes are asked whether they are behind.
+    uncompared: BTreeSet<Bytes>,
+    uncompared_at: Time,
     /// Keys that are being learnt from their homes, and how often: asked for, never walked.
     learning: HashMap<Bytes, u32>,
 
@@ -214,10 +218,11 @@ impl Protocol for Dynamo {
 
     fn deadline(&self) -> Option<Time> {
         let alarm = self.alarms.front().map(|(at, _)| *at);
+        let uncompared = (!self.uncompared.is_empty()).then_some(self.uncompared_at);
         let debt = self.debts.front().map(|(at, _)| self.debts_at.max(*at));
         let grave = self.graves.front().map(|(at, _)| *at);
         let compare = (!self.pairs.is_empty()).then_some(self.compare_at);
-        [alarm, debt, grave, compare].into_iter().flatten().min()
+        [alarm, uncompared, debt, grave, compare].into_iter().flatten().min()
     }
 
     /// Whoever is asked serves.
@@ -308,6 +313,7 @@ impl Dynamo {
 
     fn on_timeout(&mut self, now: Time, effects: &mut Effects<Self>) {
         self.look_at_operations(now, effects);
+        self.compare_reads(now, effects);
         self.tell_again(now, effects);
         self.look_at_graves(now, effects);
         self.compare(now);

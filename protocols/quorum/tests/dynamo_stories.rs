@@ -134,6 +134,24 @@ fn a_read_repairs_whoever_is_behind() {
 }
 
 #[test]
+fn a_read_that_is_at_hand_asks_nobody_and_many_of_them_repair_at_once() {
+    let config = Config::default();
+    let mut cluster = cluster(3, config.clone());
+    cluster.cut.insert(NodeId(2));
+    cluster.write(0, 1, &BLIND, b"one");
+    cluster.cut.remove(NodeId(2));
+    for sequence in 1..=5 {
+        cluster.ask(0, 100, sequence, &GET);
+        assert!(cluster.answer().is_some());
+    }
+    assert!(!cluster.carry(), "somebody was asked at once");
+    cluster.pass(config.read_repair_interval);
+    cluster.settle();
+    assert_eq!(cluster.values(2), [&b"one"[..]]);
+    assert_eq!((cluster.counter(0, "reads"), cluster.counter(0, "repairs")), (5, 1));
+}
+
+#[test]
 fn trees_find_what_nobody_owes_any_more() {
     let mut cluster = cluster(3, Config::default());
     cluster.cut.insert(NodeId(2));

@@ -15,8 +15,10 @@ pub struct Config {
     pub quorums: Quorums,
     /// Whether replicas that do not hold a key count for its quorums while those that do cannot be reached.
     pub sloppy: bool,
-    /// Whether a read asks everybody who holds the key, and brings whoever is behind up to date.
+    /// Whether after a read everybody who holds the key is compared, and whoever is behind brought up to date.
     pub read_repair: bool,
+    /// How long a read that was answered by its coordinator alone waits for others, until their keys are compared together.
+    pub read_repair_interval: Duration,
     /// What becomes of values that were written without knowledge of each other.
     pub conflicts: Conflicts,
     /// What was not answered for so long is asked or told again; without end, for what somebody is owed.
@@ -58,6 +60,7 @@ impl Default for Config {
             quorums: Quorums { read: 1, write: 1 },
             sloppy: false,
             read_repair: true,
+            read_repair_interval: Duration::from_millis(10),
             conflicts: Conflicts::Siblings,
             retry_interval: Duration::from_millis(250),
             anti_entropy_interval: Duration::from_secs(1),
@@ -140,6 +143,7 @@ impl Config {
         in_range("copies", self.copies.unwrap_or(replicas), 1, replicas)?;
         self.quorums.check_sizes(self.copies(replicas))?;
         for (field, time, max) in [
+            ("read_repair_interval", self.read_repair_interval, INTERVAL_MAX),
             ("retry_interval", self.retry_interval, INTERVAL_MAX),
             ("anti_entropy_interval", self.anti_entropy_interval, INTERVAL_MAX),
             ("tombstone_grace", self.tombstone_grace, GRACE_MAX),

@@ -1,6 +1,6 @@
 //! Restart from the journal: what was written last about each key.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use qlab_kernel::{Effects, Lsn, Seat, Time};
 
@@ -42,6 +42,8 @@ pub(crate) fn recover(
         operations: BTreeMap::new(),
         alarms: VecDeque::new(),
         rounds: 0,
+        uncompared: BTreeSet::new(),
+        uncompared_at: now,
         learning: HashMap::new(),
         debts: VecDeque::new(),
         debts_at: now,
