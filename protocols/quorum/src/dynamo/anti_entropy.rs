@@ -42,7 +42,7 @@ impl Dynamo {
     fn send_branch(&mut self, to: NodeId, range: u16, level: u8, index: u16) {
         let children = self.store.tree(range).and_then(|tree| tree.children(level, index));
         if let Some(children) = children {
-            self.outbox.early(to, Step::Branch { range, level, index, children });
+            self.outbox.early(to, Step::Branch { range, level, index, children: Box::new(children) });
         }
     }
 

@@ -1,5 +1,8 @@
 //! What a write leaves under a key.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
 use bytes::Bytes;
 use qlab_clocks::Siblings;
 use qlab_kernel::command::VALUE_BYTES_MAX;
@@ -15,8 +18,33 @@ pub struct Content {
     pub value: Option<Bytes>,
 }
 
-/// Everything known of a key.
-pub type State = Siblings<Content>;
+/// Everything known of a key. Copies are one until one of them changes: the same state is held, written down, and told to everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State(Arc<Siblings<Content>>);
+
+impl Deref for State {
+    type Target = Siblings<Content>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl Wire for State {
+    fn encode(&self, sink: &mut impl Sink) {
+        self.0.encode(sink);
+    }
+
+    fn decode(reader: &mut Reader) -> Result<Self, WireError> {
+        Siblings::decode(reader).map(|siblings| Self(Arc::new(siblings)))
+    }
+}
 
 /// Bytes of a content besides its value, and of the name of the write.
 const CONTENT_BYTES: usize = 8 + 1 + 4 + 12;

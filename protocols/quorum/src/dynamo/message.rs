@@ -68,8 +68,8 @@ pub enum Step {
         level: u8,
         /// Which node of its level.
         index: u16,
-        /// The digests below it.
-        children: [Digest; CHILDREN],
+        /// The digests below it. Boxed: other steps are many, and small.
+        children: Box<[Digest; CHILDREN]>,
     },
     /// What keys of a bucket come to.
     Bucket {
@@ -178,8 +178,8 @@ impl Wire for Step {
             5 => Self::Root { range: r.u16()?, root: Digest::decode(r)? },
             6 => {
                 let (range, level, index) = (r.u16()?, r.u8()?, r.u16()?);
-                let mut children = [Digest::default(); CHILDREN];
-                for child in &mut children {
+                let mut children = Box::new([Digest::default(); CHILDREN]);
+                for child in children.iter_mut() {
                     *child = Digest::decode(r)?;
                 }
                 Self::Branch { range, level, index, children }
@@ -235,8 +235,14 @@ mod tests {
             }),
             (round(), any_key()).prop_map(|(round, key)| Step::Stored { round, key }),
             (any::<u16>(), any_digest()).prop_map(|(range, root)| Step::Root { range, root }),
-            (node(), any::<u8>(), prop::array::uniform16(any_digest()))
-                .prop_map(|((range, index), level, children)| Step::Branch { range, level, index, children }),
+            (node(), any::<u8>(), prop::array::uniform16(any_digest())).prop_map(
+                |((range, index), level, children)| Step::Branch {
+                    range,
+                    level,
+                    index,
+                    children: Box::new(children)
+                }
+            ),
             (node(), any::<bool>(), keys).prop_map(|((range, bucket), is_answer, keys)| Step::Bucket {
                 range,
                 bucket,

@@ -65,16 +65,24 @@ impl Read {
 
     /// A replica holds this.
     pub(crate) fn hear(&mut self, from: NodeId, digest: Digest, state: &State) {
-        if !self.heard().contains(from) {
-            self.told.push((from, digest));
+        if self.heard().contains(from) {
+            return;
+        }
+        if self.told.is_empty() {
+            self.joined = state.clone();
+        } else if self.told.iter().all(|(_, known)| *known != digest) {
             self.joined.join(state);
         }
+        self.told.push((from, digest));
     }
 
     /// A replica holds what the coordinator held.
     pub(crate) fn hear_same(&mut self, from: NodeId) {
-        let (known, base) = (self.known, std::mem::take(&mut self.base));
-        self.hear(from, known, &base);
-        self.base = base;
+        self.hear(from, self.known, &self.base.clone());
+    }
+
+    /// Whether all that was told is the same.
+    pub(crate) fn is_unanimous(&self) -> bool {
+        self.told.windows(2).all(|told| told[0].1 == told[1].1)
     }
 }

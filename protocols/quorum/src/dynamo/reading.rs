@@ -126,12 +126,12 @@ impl Dynamo {
         else {
             return;
         };
+        if read.is_unanimous() || !self.config.read_repair {
+            return;
+        }
         let joined = Digest::of(&key, &read.joined);
         let behind = read.told.iter().filter(|(node, digest)| homes.contains(*node) && *digest != joined);
         let behind: NodeSet = behind.map(|(node, _)| *node).collect();
-        if behind.is_empty() || !self.config.read_repair || read.joined.context().is_empty() {
-            return;
-        }
         if behind.contains(self.seat.me) {
             self.counts.repairs += 1;
             self.absorb(now, &key, &read.joined, effects);
