@@ -78,7 +78,7 @@ pub enum Verb {
     Check(CheckArgs),
     /// Run a system in simulated worlds that try to break it, by the seed.
     Sim(SimArgs),
-    /// Put a question to simulated worlds, and hold what is found against what is known to be true.
+    /// Ask simulated worlds and data types a question, and hold the answers against what is known to be true.
     Study(StudyArgs),
     /// Look into a replica's journal.
     #[command(subcommand)]

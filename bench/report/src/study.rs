@@ -20,7 +20,7 @@ use crate::{
     numbers::{count, range},
 };
 
-pub use causality::{Causality, Found, LogicalClocks};
+pub use causality::{Asked, Causality, LogicalClocks};
 pub use clock_run::{ClockRun, Expected, Tail};
 pub use gossip_run::GossipRun;
 pub use gossip_worlds::{GossipErrors, GossipRounds, GossipScale};

@@ -25,8 +25,10 @@ pub const DUPLICATE_PERCENT: u32 = 5;
 pub const FLIGHT: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(5)];
 /// How far two physical clocks are apart at most.
 pub const SKEW_MAX: Duration = Duration::from_millis(2);
-/// Longest time between two events that a process has of its own accord: local ones and sendings, half and half.
-const REST_MAX: Duration = Duration::from_millis(2);
+/// Longest time between two events that the idlest processes have of their own accord: local ones and sendings, half and half.
+const REST_MAX: Duration = Duration::from_millis(8);
+/// How often that is halved at most: processes are busy to different degrees, so that their counts drift apart.
+const HALVINGS: u32 = 4;
 /// Bits of a word of a bitset.
 const WORD_BITS: usize = u64::BITS as usize;
 
@@ -58,16 +60,18 @@ enum Due {
 }
 
 impl Execution {
-    /// So many events of so many processes, two at least, decided by the seed.
+    /// So many events of so many processes, decided by the seed. Panics if there are fewer than two processes.
     #[must_use]
     pub fn run(processes: u16, events: usize, seed: u64) -> Self {
         let mut chance = Pcg32::seed_from_u64(seed);
         let count = usize::from(processes);
         let skews: Vec<Duration> = (0..count).map(|_| below(&mut chance, SKEW_MAX)).collect();
+        let rests: Vec<Duration> =
+            (0..count).map(|_| REST_MAX / (1 << chance.random_range(0..=HALVINGS))).collect();
         let mut last: Vec<Option<usize>> = vec![None; count];
         let mut agenda = Agenda::default();
         for process in 0..count {
-            agenda.add(Time(0) + below(&mut chance, REST_MAX), 0, Due::Act(process));
+            agenda.add(Time(0) + below(&mut chance, rests[process]), 0, Due::Act(process));
         }
         let mut execution = Self { processes, events: Vec::with_capacity(events) };
         while execution.events.len() < events {
@@ -80,26 +84,27 @@ impl Execution {
             let (process, Time(physical_ns)) = (NodeId(at as u16), now + skews[at]);
             execution.events.push(Event { process, previous, sent, physical_ns });
             if sent.is_none() {
-                execution.go_on(at, now, &mut chance, &mut agenda);
+                execution.send_perhaps(at, now, &mut chance, &mut agenda);
+                agenda.add(now + below(&mut chance, rests[at]), chance.random(), Due::Act(at));
             }
         }
         execution
     }
 
-    /// What comes of the newest event, which its process had of its own accord: perhaps a message, and in any case another.
-    fn go_on(&self, at: usize, now: Time, chance: &mut Pcg32, agenda: &mut Agenda<Due>) {
+    /// Half of what processes do of their own accord, here the newest event, is to send somebody a message.
+    fn send_perhaps(&self, at: usize, now: Time, chance: &mut Pcg32, agenda: &mut Agenda<Due>) {
         if percent(chance, 50) {
-            let (sent, others) = (self.events.len() - 1, usize::from(self.processes) - 1);
-            let to = (at + 1 + chance.random_range(0..others)) % usize::from(self.processes);
-            let copies = 1 + u32::from(percent(chance, DUPLICATE_PERCENT));
-            for _ in 0..copies {
-                if !percent(chance, LOSS_PERCENT) {
-                    let flight = FLIGHT[0] + below(chance, FLIGHT[1] - FLIGHT[0]);
-                    agenda.add(now + flight, chance.random(), Due::Arrive { to, sent });
-                }
+            return;
+        }
+        let (sent, processes) = (self.events.len() - 1, usize::from(self.processes));
+        let to = (at + chance.random_range(1..processes)) % processes;
+        let copies = 1 + u32::from(percent(chance, DUPLICATE_PERCENT));
+        for _ in 0..copies {
+            if !percent(chance, LOSS_PERCENT) {
+                let flight = FLIGHT[0] + below(chance, FLIGHT[1] - FLIGHT[0]);
+                agenda.add(now + flight, chance.random(), Due::Arrive { to, sent });
             }
         }
-        agenda.add(now + below(chance, REST_MAX), chance.random(), Due::Act(at));
     }
 
     /// Every event.

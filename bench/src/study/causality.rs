@@ -5,7 +5,7 @@ use std::hint::black_box;
 use anyhow::Context;
 use qlab_clocks::VectorClock;
 use qlab_kernel::Wire;
-use qlab_report::study::{Causality, Findings, Found, LogicalClocks, Quartet, Tail};
+use qlab_report::study::{Asked, Causality, Findings, LogicalClocks, Quartet, Tail};
 use qlab_report::{Study, Verdict};
 use qlab_simulator::causality::{
     DUPLICATE_PERCENT, Execution, FLIGHT, Hybrid, LOSS_PERCENT, Lamport, SKEW_MAX, Truth,
@@ -119,7 +119,7 @@ impl Tally {
         });
     }
 
-    fn clocks(self: &mut Tally, processes: u16, worlds: u64) -> anyhow::Result<Causality> {
+    fn clocks(&self, processes: u16, worlds: u64) -> anyhow::Result<Causality> {
         let none = "there is at least one execution";
         let clocks = LogicalClocks {
             vector_wrong: self.vector_wrong,
@@ -128,22 +128,22 @@ impl Tally {
             hybrid_behind: self.hybrid_behind,
             hybrid_ahead_ns_max: self.hybrid_ahead_ns_max,
             hybrid_counter_max: self.hybrid_counter_max.into(),
-            encoded_bytes: Tail::of(std::mem::take(&mut self.encoded_bytes)).context(none)?,
+            encoded_bytes: Tail::of(self.encoded_bytes.clone()).context(none)?,
             plain_bytes: 8 * u64::from(processes),
-            compare_ns: Quartet::of(std::mem::take(&mut self.compare_ns)).context(none)?,
-            merge_ns: Quartet::of(std::mem::take(&mut self.merge_ns)).context(none)?,
+            compare_ns: Quartet::of(self.compare_ns.clone()).context(none)?,
+            merge_ns: Quartet::of(self.merge_ns.clone()).context(none)?,
         };
-        let found = Found::Logical(Box::new(clocks));
-        Ok(self.row("clocks", processes, worlds, found, Verdict::Causal))
+        let asked = Asked::Logical(Box::new(clocks));
+        Ok(self.row("clocks", processes, worlds, asked, Verdict::Causal))
     }
 
     /// The same executions, as if physical time told the order.
     fn control(&self, processes: u16, worlds: u64) -> Causality {
-        let found = Found::Physical { misordered: self.physical_misordered };
-        self.row("control-physical-time", processes, worlds, found, Verdict::Violated)
+        let asked = Asked::Physical { misordered: self.physical_misordered };
+        self.row("control-physical-time", processes, worlds, asked, Verdict::Violated)
     }
 
-    fn row(&self, cell: &str, processes: u16, worlds: u64, found: Found, expected: Verdict) -> Causality {
+    fn row(&self, cell: &str, processes: u16, worlds: u64, asked: Asked, expected: Verdict) -> Causality {
         let mut row = Causality {
             cell: cell.to_owned(),
             processes: processes.into(),
@@ -156,7 +156,7 @@ impl Tally {
             duplicate_percent: DUPLICATE_PERCENT.into(),
             flight_us: FLIGHT.map(|flight| flight.as_micros() as u64),
             skew_us: SKEW_MAX.as_micros() as u64,
-            found,
+            asked,
             expected,
             verdict: Verdict::Unchecked,
         };
@@ -209,7 +209,7 @@ mod tests {
         let clocks = tally.clocks(10, 2).unwrap();
         assert_eq!((clocks.verdict, clocks.expected), (Verdict::Causal, Verdict::Causal), "{clocks:?}");
         assert_eq!((clocks.events, clocks.pairs), (1_024, 2 * 1_024 * 1_024));
-        let Found::Logical(found) = &clocks.found else { panic!("{clocks:?}") };
+        let Asked::Logical(found) = &clocks.asked else { panic!("{clocks:?}") };
         assert!(found.encoded_bytes.p50 < found.plain_bytes && found.compare_ns.p50 > 0.0, "{found:?}");
         assert!(found.hybrid_ahead_ns_max > 0 && found.hybrid_counter_max > 0, "{found:?}");
         let control = tally.control(10, 2);

@@ -43,39 +43,43 @@ const WRITERS: usize = 8;
 const DELTAS: usize = 1_000;
 /// Measurements of time.
 const BATCHES: usize = 15;
-/// States that a measurement merges into: as many as hold this many elements together, within [`COPIES`].
-const BATCH_ELEMENTS: usize = 100_000;
-const COPIES: std::ops::RangeInclusive<usize> = 10..=1_000;
+/// States that a measurement merges into: as many as hold this many elements together, and at most [`COPIES`].
+const BATCH_ELEMENTS: usize = 200_000;
+const COPIES: usize = 1_000;
 
 /// Makes both studies, with ten histories of each kind for each world.
 pub(super) fn studies(worlds: u64, interrupt: &Interrupt) -> anyhow::Result<Vec<Study>> {
     let sizes: usize = SIZES.iter().map(|(_, sizes)| sizes.len()).sum();
     let progress = Progress::new(KINDS.len() * worlds as usize + sizes, interrupt)?;
-    let payloads = finish(|| {
-        let mut rows = Vec::new();
-        for kind in KINDS {
-            let mut tally = Tally::default();
-            for seed in 0..worlds * HISTORIES {
-                tally.add(&history(kind, seed), &mut Pcg32::new(seed, 2));
-                if (seed + 1) % HISTORIES == 0 {
-                    progress.step()?;
-                }
-            }
-            rows.push(tally.row(kind));
-        }
-        Ok(Findings::Payloads(rows))
-    })?;
-    let costs = finish(|| {
-        let mut rows = Vec::new();
-        for (kind, sizes) in SIZES {
-            for size in sizes {
-                rows.push(cost(kind, *size)?);
-                progress.step()?;
-            }
-        }
-        Ok(Findings::PayloadCosts(rows))
-    })?;
+    let payloads = finish(|| payloads(worlds, &progress).map(Findings::Payloads))?;
+    let costs = finish(|| costs(&progress).map(Findings::PayloadCosts))?;
     Ok(vec![payloads, costs])
+}
+
+fn payloads(worlds: u64, progress: &Progress<'_>) -> anyhow::Result<Vec<Payload>> {
+    let mut rows = Vec::new();
+    for kind in KINDS {
+        let mut tally = Tally::default();
+        for world in 0..worlds {
+            for seed in world * HISTORIES..(world + 1) * HISTORIES {
+                tally.add(&history(kind, seed), &mut Pcg32::new(seed, 2));
+            }
+            progress.step()?;
+        }
+        rows.push(tally.row(kind));
+    }
+    Ok(rows)
+}
+
+fn costs(progress: &Progress<'_>) -> anyhow::Result<Vec<PayloadCost>> {
+    let mut rows = Vec::new();
+    for (kind, sizes) in SIZES {
+        for size in sizes {
+            rows.push(cost(kind, *size)?);
+            progress.step()?;
+        }
+    }
+    Ok(rows)
 }
 
 fn history(kind: Kind, seed: u64) -> History {
@@ -149,7 +153,7 @@ fn name(kind: Kind) -> &'static str {
 fn cost(kind: Kind, size: usize) -> anyhow::Result<PayloadCost> {
     let specimens = Specimens::new(kind, size);
     let Specimens { ours, theirs, deltas } = &specimens;
-    let copies = (BATCH_ELEMENTS / size).clamp(*COPIES.start(), *COPIES.end());
+    let copies = COPIES.min(BATCH_ELEMENTS / size);
     let delta_bytes = deltas.iter().map(|delta| delta.encode().len() as f64).collect();
     let merge_delta_ns =
         (0..BATCHES).map(|_| merge_ns(ours, &deltas.iter().take(copies).collect::<Vec<_>>())).collect();
@@ -158,11 +162,7 @@ fn cost(kind: Kind, size: usize) -> anyhow::Result<PayloadCost> {
     Ok(PayloadCost {
         kind: name(kind).to_owned(),
         elements: size as u64,
-        element_bytes: if matches!(kind, Kind::GCounter | Kind::PnCounter) {
-            0
-        } else {
-            ELEMENT_BYTES as u64
-        },
+        element_bytes: if is_counter(kind) { 0 } else { ELEMENT_BYTES as u64 },
         delta_bytes: quartet(delta_bytes)?,
         state_bytes: ours.encode().len() as u64,
         merge_delta_ns: quartet(merge_delta_ns)?,
@@ -216,7 +216,7 @@ impl Specimens {
         let both = merged(&self.ours, &self.theirs);
         let items = items(size);
         let expected = match kind {
-            Kind::GCounter | Kind::PnCounter => Value::Sum(items as i128),
+            _ if is_counter(kind) => Value::Sum(items as i128),
             // The last write wins, and both came last: the larger writer's.
             Kind::LwwRegister => Value::Elements([element(items - 1)].into()),
             _ => Value::Elements((0..items).map(element).collect()),
@@ -228,6 +228,10 @@ impl Specimens {
 /// Items of two states of a size together, half of which they share.
 const fn items(size: usize) -> usize {
     size + size - size / 2
+}
+
+const fn is_counter(kind: Kind) -> bool {
+    matches!(kind, Kind::GCounter | Kind::PnCounter)
 }
 
 fn bottom(kind: Kind) -> Object {
@@ -255,16 +259,16 @@ fn grow(state: &mut Object, kind: Kind, at: usize, actor: Actor) {
 
 /// An operation on what is there: sets lose and gain alike, where they can.
 fn draw_operation(kind: Kind, at: usize, chance: &mut Pcg32) -> Operation {
-    let fresh = || Bytes::copy_from_slice(&[0xff; ELEMENT_BYTES]);
+    let fresh = Bytes::copy_from_slice(&chance.random::<[u8; ELEMENT_BYTES]>());
     match (kind, chance.random_bool(0.5)) {
         (Kind::Own, _) => unreachable!("own entries are no objects"),
-        (Kind::GrowSet, _) => Operation::Grow(fresh()),
+        (Kind::GrowSet, _) => Operation::Grow(fresh),
         (Kind::GCounter, _) => Operation::Count(1),
         (Kind::PnCounter, true) => Operation::Increment(1),
         (Kind::PnCounter, false) => Operation::Decrement(1),
-        (Kind::LwwRegister, _) => Operation::WriteLast { time: 1, value: fresh() },
-        (Kind::MvRegister, _) => Operation::Write(fresh()),
-        (Kind::OrSet, true) => Operation::Add(fresh()),
+        (Kind::LwwRegister, _) => Operation::WriteLast { time: 1, value: fresh },
+        (Kind::MvRegister, _) => Operation::Write(fresh),
+        (Kind::OrSet, true) => Operation::Add(fresh),
         (Kind::OrSet, false) => Operation::Remove(element(at)),
     }
 }

@@ -35,18 +35,18 @@ pub struct Causality {
     pub flight_us: [u64; 2],
     /// How far physical clocks were apart at most, in microseconds.
     pub skew_us: u64,
-    /// What was judged.
-    pub found: Found,
+    /// What was asked which came first, and what it said.
+    pub asked: Asked,
     /// What must come of it.
     pub expected: Verdict,
     /// Whether nothing was said but what is true.
     pub verdict: Verdict,
 }
 
-/// What was judged, and what was found.
+/// What was asked which of two events came first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Found {
+pub enum Asked {
     /// Logical clocks.
     Logical(Box<LogicalClocks>),
     /// A control: the order of skewed physical clocks.
@@ -98,9 +98,9 @@ impl Causality {
     /// What follows from the figures.
     #[must_use]
     pub fn judged(&self) -> Verdict {
-        let is_right = match &self.found {
-            Found::Logical(clocks) => clocks.are_right(self.skew_us),
-            Found::Physical { misordered } => *misordered == 0,
+        let is_right = match &self.asked {
+            Asked::Logical(clocks) => clocks.are_right(self.skew_us),
+            Asked::Physical { misordered } => *misordered == 0,
         };
         match (is_right, self.pairs) {
             (_, 0) => Verdict::Unchecked,
@@ -111,12 +111,12 @@ impl Causality {
 
     /// Whether the figures go together.
     pub(super) fn is_consistent(&self) -> bool {
-        let rises = match &self.found {
-            Found::Logical(clocks) => {
+        let rises = match &self.asked {
+            Asked::Logical(clocks) => {
                 let Tail { p50, p99, max } = clocks.encoded_bytes;
                 [p50, p99, max].is_sorted() && is_rising(clocks.compare_ns) && is_rising(clocks.merge_ns)
             }
-            Found::Physical { misordered } => *misordered <= self.pairs,
+            Asked::Physical { misordered } => *misordered <= self.pairs,
         };
         rises
             && self.concurrent <= self.pairs
@@ -177,9 +177,9 @@ fn row(row: &Causality) -> Vec<Entry> {
         number(row.pairs as f64),
         figure(percent(row.concurrent as f64 / row.pairs.max(1) as f64)),
     ];
-    entries.extend(match &row.found {
-        Found::Logical(clocks) => logical(clocks, row.skew_us),
-        Found::Physical { misordered } => {
+    entries.extend(match &row.asked {
+        Asked::Logical(clocks) => logical(clocks, row.skew_us),
+        Asked::Physical { misordered } => {
             let mut absent = vec![figure(ABSENT.to_owned()); 10];
             absent[3] = number(*misordered as f64);
             absent
@@ -249,7 +249,7 @@ pub(crate) mod tests {
             duplicate_percent: 5,
             flight_us: [100, 5_000],
             skew_us: 2_000,
-            found: Found::Logical(Box::new(clocks)),
+            asked: Asked::Logical(Box::new(clocks)),
             expected: Verdict::Causal,
             verdict: Verdict::Causal,
         }
@@ -258,7 +258,7 @@ pub(crate) mod tests {
     fn control(misordered: u64) -> Causality {
         Causality {
             cell: "control-physical-time".into(),
-            found: Found::Physical { misordered },
+            asked: Asked::Physical { misordered },
             expected: Verdict::Violated,
             verdict: if misordered > 0 { Verdict::Violated } else { Verdict::Causal },
             ..causality(32)
@@ -292,7 +292,7 @@ pub(crate) mod tests {
         assert!(causality(3).is_consistent() && control(9).is_consistent());
         let changed = |change: fn(&mut LogicalClocks)| {
             let mut row = causality(3);
-            let Found::Logical(clocks) = &mut row.found else { unreachable!() };
+            let Asked::Logical(clocks) = &mut row.asked else { unreachable!() };
             change(clocks);
             row
         };

@@ -100,7 +100,7 @@ pub(super) fn layout(rows: &[Payload]) -> Layout {
         "histories",
         "operations",
         "states\nlost",
-        "deliveries\ncompared",
+        "deliveries",
         "differing",
         "values\ncompared",
         "wrong",
