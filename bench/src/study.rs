@@ -27,9 +27,9 @@ use crate::{code, machine};
 
 const EXAMPLES: &str = "\
 Examples:
-  qlab study spread                       rounds until everybody knows, against log n, up to 10,000 nodes
-  qlab study causality                    do vector, Lamport's and hybrid clocks tell the truth, for 3 to 1,000 processes?
-  qlab study payloads                     do replicated data types converge, and what do deltas save?
+  qlab study spread                       rounds until everybody knows, up to 10,000 nodes
+  qlab study causality                    do vector, Lamport's and hybrid clocks tell the truth?
+  qlab study payloads                     do data types converge, and what do deltas save?
   qlab study causality --worlds 5 --json  fewer worlds, as JSON lines
   qlab study spread --out results         kept, for qlab book to show
 

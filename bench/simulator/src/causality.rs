@@ -70,8 +70,8 @@ impl Execution {
             (0..count).map(|_| REST_MAX / (1 << chance.random_range(0..=HALVINGS))).collect();
         let mut last: Vec<Option<usize>> = vec![None; count];
         let mut agenda = Agenda::default();
-        for process in 0..count {
-            agenda.add(Time(0) + below(&mut chance, rests[process]), 0, Due::Act(process));
+        for (process, rest) in rests.iter().enumerate() {
+            agenda.add(Time(0) + below(&mut chance, *rest), 0, Due::Act(process));
         }
         let mut execution = Self { processes, events: Vec::with_capacity(events) };
         while execution.events.len() < events {

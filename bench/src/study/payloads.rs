@@ -257,10 +257,10 @@ fn grow(state: &mut Object, kind: Kind, at: usize, actor: Actor) {
     state.merge(&delta);
 }
 
-/// An operation on what is there: sets lose and gain alike, where they can.
+/// An operation on what is there: as often as in histories, a set loses something.
 fn draw_operation(kind: Kind, at: usize, chance: &mut Pcg32) -> Operation {
     let fresh = Bytes::copy_from_slice(&chance.random::<[u8; ELEMENT_BYTES]>());
-    match (kind, chance.random_bool(0.5)) {
+    match (kind, chance.random_range(0..5) < 3) {
         (Kind::Own, _) => unreachable!("own entries are no objects"),
         (Kind::GrowSet, _) => Operation::Grow(fresh),
         (Kind::GCounter, _) => Operation::Count(1),
@@ -283,9 +283,11 @@ fn actor(kind: Kind, at: usize, side: usize) -> Actor {
     Actor { node: NodeId(node as u16), life: Life::FIRST }
 }
 
+/// The `at`-th element. Neighbours lie far apart in the order of a set: what comes does not always belong at its end.
 fn element(at: usize) -> Bytes {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut bytes = [0; ELEMENT_BYTES];
-    bytes[..8].copy_from_slice(&(at as u64).to_be_bytes());
+    bytes[..8].copy_from_slice(&(at as u64).wrapping_mul(ODD).to_be_bytes());
     Bytes::copy_from_slice(&bytes)
 }
 
