@@ -39,13 +39,12 @@ const SIZES: [(Kind, &[usize]); 6] = [
 const ELEMENT_BYTES: usize = 16;
 /// Writers among whom the elements of a set are dealt.
 const WRITERS: usize = 8;
-/// Deltas whose bytes are looked at.
-const DELTAS: usize = 1_000;
 /// Measurements of time.
 const BATCHES: usize = 15;
-/// States that a measurement merges into: as many as hold this many elements together, and at most [`COPIES`].
+/// Merges of one measurement at most.
+const MERGES: usize = 1_000;
+/// Elements at most of all states together that a measurement merges into.
 const BATCH_ELEMENTS: usize = 200_000;
-const COPIES: usize = 1_000;
 
 /// Makes both studies, with ten histories of each kind for each world.
 pub(super) fn studies(worlds: u64, interrupt: &Interrupt) -> anyhow::Result<Vec<Study>> {
@@ -152,12 +151,12 @@ fn name(kind: Kind) -> &'static str {
 
 fn cost(kind: Kind, size: usize) -> anyhow::Result<PayloadCost> {
     let specimens = Specimens::new(kind, size);
-    let Specimens { ours, theirs, deltas } = &specimens;
-    let copies = COPIES.min(BATCH_ELEMENTS / size);
-    let delta_bytes = deltas.iter().map(|delta| delta.encode().len() as f64).collect();
-    let merge_delta_ns =
-        (0..BATCHES).map(|_| merge_ns(ours, &deltas.iter().take(copies).collect::<Vec<_>>())).collect();
-    let merge_state_ns = (0..BATCHES).map(|_| merge_ns(ours, &vec![theirs; copies])).collect();
+    let Specimens { ours, theirs, next } = &specimens;
+    let delta_bytes = next.iter().flatten().map(|delta| delta.encode().len() as f64).collect();
+    let states = vec![std::slice::from_ref(theirs); MERGES.min(BATCH_ELEMENTS / size)];
+    let deltas: Vec<&[Object]> = next.iter().map(Vec::as_slice).collect();
+    let [merge_delta_ns, merge_state_ns] =
+        [deltas, states].map(|others| (0..BATCHES).map(|_| merge_ns(ours, &others)).collect());
     let quartet = |values: Vec<f64>| Quartet::of(values).context("there is at least one batch");
     Ok(PayloadCost {
         kind: name(kind).to_owned(),
@@ -171,23 +170,24 @@ fn cost(kind: Kind, size: usize) -> anyhow::Result<PayloadCost> {
     })
 }
 
-/// What merging one of these takes, each into a copy of its own, since that is changed by it.
-fn merge_ns(state: &Object, others: &[&Object]) -> f64 {
-    let mut copies = vec![state.clone(); others.len()];
+/// What one merge takes: each row in turn into a copy of the state of its own, since that is changed by it.
+fn merge_ns(state: &Object, rows: &[&[Object]]) -> f64 {
+    let mut copies = vec![state.clone(); rows.len()];
     let watch = Stopwatch::start();
-    for (copy, other) in copies.iter_mut().zip(others) {
-        copy.merge(other);
+    for (copy, row) in copies.iter_mut().zip(rows) {
+        row.iter().for_each(|other| copy.merge(other));
     }
     let elapsed = watch.elapsed();
     black_box(copies);
-    elapsed.as_nanos() as f64 / others.len() as f64
+    elapsed.as_nanos() as f64 / rows.iter().map(|row| row.len()).sum::<usize>() as f64
 }
 
-/// Two states of one size that went different ways after half of it, and the deltas of operations on the first.
+/// Two states of one size that went different ways after half of it, and what was done next.
 struct Specimens {
     ours: Object,
     theirs: Object,
-    deltas: Vec<Object>,
+    /// Deltas, a row for each of some replicas that hold the first state and then operate, never so often that its size changes much.
+    next: Vec<Vec<Object>>,
 }
 
 impl Specimens {
@@ -198,12 +198,14 @@ impl Specimens {
         (size / 2..size).for_each(|at| grow(&mut ours, kind, at, actor(kind, at, 0)));
         (size..items(size)).for_each(|at| grow(&mut theirs, kind, at, actor(kind, at, 1)));
         let mut chance = Pcg32::seed_from_u64(size as u64);
-        let deltas = (0..DELTAS).map(|_| {
-            let at = chance.random_range(0..size);
-            ours.operate(actor(kind, at, 0), draw_operation(kind, at, &mut chance))
-        });
-        let deltas = deltas.collect();
-        Self { ours, theirs, deltas }
+        let operations = match kind {
+            // One write is enough to replace all values.
+            Kind::LwwRegister | Kind::MvRegister => 1,
+            _ => size.div_ceil(10),
+        };
+        let replicas = (MERGES / operations).min(BATCH_ELEMENTS / size);
+        let next = (0..replicas).map(|_| deltas_after(&ours, kind, (size, operations), &mut chance));
+        Self { next: next.collect(), ours, theirs }
     }
 
     /// Whether both ways to merge them come to the same bytes, and to the right value.
@@ -223,6 +225,23 @@ impl Specimens {
         };
         both.encode() == merged(&self.theirs, &self.ours).encode() && value(&both) == expected
     }
+}
+
+/// The deltas of so many operations, one after the other, on a state of that size.
+fn deltas_after(
+    state: &Object,
+    kind: Kind,
+    (size, operations): (usize, usize),
+    chance: &mut Pcg32,
+) -> Vec<Object> {
+    let mut state = state.clone();
+    let operate = |_| {
+        let at = chance.random_range(0..size);
+        let delta = state.operate(actor(kind, at, 0), draw_operation(kind, at, chance));
+        state.merge(&delta);
+        delta
+    };
+    (0..operations).map(operate).collect()
 }
 
 /// Items of two states of a size together, half of which they share.

@@ -142,9 +142,10 @@ pub(super) fn costs_layout(rows: &[PayloadCost]) -> Layout {
     let elements = rows.iter().map(|row| row.element_bytes).max().unwrap_or(0);
     let caption = format!(
         "Size: elements of a set, writers of a counter, values side by side in a register; elements and values of {elements} bytes. A delta \
-         is that of one operation on a state of that size: median and 5 to 95 % of many. Merged, on one thread, is one delta into each \
-         of many copies of the state, and another state of that size, half of which is the same, into each of as many: median and \
-         5 to 95 % of the batches. Before a row counts, the two states are merged both ways: the bytes must agree, and the value be right."
+         is that of one operation on a state of that size: median and 5 to 95 % of many. Merged, on one thread, are deltas into copies of the \
+         state, a tenth of its size in turn (into a register one), and into other copies another state of that size, half of which is the \
+         same: median and 5 to 95 % of the batches. Before a row counts, the two states are merged both ways: the bytes must agree, and \
+         the value be right."
     );
     Layout { headings, rows: rows.iter().map(row).collect(), caption }
 }
