@@ -10,6 +10,7 @@ use qlab_report::Durability;
 use crate::plan::{Draft, Plan, PlanError, Scalar, System, parse_duration};
 use crate::sim::SimArgs;
 use crate::studies;
+use crate::study::StudyArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +22,7 @@ Examples:
   qlab run gossip                                 how fast news spreads among processes, and who is known to be dead
   qlab run clock                                  how wrong synchronised clocks are, against what they claim
   qlab sim raft --seeds 0..10000                  ten thousand worlds that try to break it
+  qlab study spread                               how fast news spreads among up to 10,000 simulated nodes
   qlab check history.jsonl --model kv             judge somebody else's history
   qlab doctor                                     what this machine can do, and what to change
 
@@ -76,6 +78,8 @@ pub enum Verb {
     Check(CheckArgs),
     /// Run a system in simulated worlds that try to break it, by the seed.
     Sim(SimArgs),
+    /// Ask simulated worlds and data types a question, and hold the answers against what is known to be true.
+    Study(StudyArgs),
     /// Look into a replica's journal.
     #[command(subcommand)]
     Journal(JournalVerb),

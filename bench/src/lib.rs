@@ -13,7 +13,7 @@
 //! | [`nemesis`], [`effects`] | faults while it is measured, and what clients noticed of them |
 //! | [`cluster`], [`fleet`], [`etcd`], [`used`] | the processes under test, and what they use |
 //! | [`sim`] | worlds of the simulator: campaigns, one seed, its story |
-//! | [`spread`] | how fast gossip spreads among thousands |
+//! | [`study`] | questions to simulated worlds and to data types |
 //! | [`studies`] | processes that gossip and processes that keep time |
 //! | [`verdict`] | was it right? |
 //! | [`interrupt`] | Ctrl-C |
@@ -44,8 +44,8 @@ pub mod plan;
 pub mod row;
 pub mod runner;
 pub mod sim;
-pub mod spread;
 pub mod studies;
+pub mod study;
 pub mod used;
 pub mod validity;
 pub mod verdict;

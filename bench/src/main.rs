@@ -20,6 +20,7 @@ use laboratory::{
     runner::{self, Summary},
     sim::{self, SimArgs, SimError},
     studies,
+    study::{self, StudyArgs},
 };
 use qlab_report::{
     Output, Verdict,
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Results(ResultsVerb::Validate { dir })) => validate_results(&dir),
         Some(Verb::Check(args)) => check_history(args),
         Some(Verb::Sim(args)) => simulate(&args),
+        Some(Verb::Study(args)) => ask(&args),
         Some(Verb::Journal(JournalVerb::Inspect(args))) => inspect_journal(&args),
     }
 }
@@ -77,7 +79,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     match args.study() {
         Ok(None) => {}
-        Ok(Some(plan)) => return study(&plan, args),
+        Ok(Some(plan)) => return ask_processes(&plan, args),
         Err(error) => return usage(&error),
     }
     let plan = match args.plan() {
@@ -102,7 +104,7 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(verdict_code(&summary))
 }
 
-fn study(plan: &studies::Plan, args: &RunArgs) -> anyhow::Result<ExitCode> {
+fn ask_processes(plan: &studies::Plan, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let program = Path::new("/proc/self/exe");
     let told = studies::run(plan, program, &args.out, args.json, &Interrupt::listen()?)?;
     print(&told.text)?;
@@ -194,6 +196,12 @@ fn simulate(args: &SimArgs) -> anyhow::Result<ExitCode> {
         Err(SimError::Usage(error)) => return usage(&error),
         Err(SimError::Failed(error)) => return Err(error),
     };
+    print(&told.text)?;
+    Ok(if told.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn ask(args: &StudyArgs) -> anyhow::Result<ExitCode> {
+    let told = study::study(args, &Interrupt::listen()?)?;
     print(&told.text)?;
     Ok(if told.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

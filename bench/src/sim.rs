@@ -26,7 +26,7 @@ use qlab_unreplicated::Unreplicated;
 
 use crate::clock::Stopwatch;
 use crate::interrupt::Interrupt;
-use crate::{code, machine, spread};
+use crate::{code, machine};
 
 /// Lines of a failing world's story that a campaign prints.
 const STORY_LINES_MAX: usize = 40;
@@ -40,7 +40,6 @@ Examples:
   qlab sim --scenario bench/simulator/scenarios/raft/figure-8-overwritten.txt
   qlab sim raft --faults loss,partition,power-loss
   qlab sim raft --machine locks                   the lock service on it
-  qlab sim gossip --spread --out results          rounds until everybody knows, against log n, up to 10,000 nodes
 
 Faults: loss duplicate replay reorder delay partition one-way partial kill power-loss blackout pause slow-node disk-stall
 disk-full sync-error read-error bit-flip wipe clock-drift clock-jump clock-strobe transfer; swarm: a random subset in each world.
@@ -78,12 +77,6 @@ pub struct SimArgs {
     /// Write what the story printed into its file, where it says something else.
     #[arg(long, requires = "scenario")]
     pub rewrite: bool,
-    /// Of gossip, study instead how fast updates spread among up to 10,000 nodes, over so many worlds of each size, and how
-    /// often members err.
-    #[arg(long, value_name = "WORLDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
-        value_parser = clap::value_parser!(u64).range(1..=10_000),
-        conflicts_with_all = ["machine", "seeds", "seed", "faults", "scenario"])]
-    pub spread: Option<u64>,
     /// Keep the summary under this folder of results.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     pub out: Option<PathBuf>,
@@ -123,12 +116,6 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 pub fn simulate(args: &SimArgs, interrupt: &Interrupt) -> Result<Told, SimError> {
     if let Some(path) = &args.scenario {
         return perform(path, args.rewrite);
-    }
-    if let Some(worlds) = args.spread {
-        if args.system.as_deref() != Some(Gossip::NAME) {
-            return Err(SimError::Usage("--spread is about gossip: name that system".to_owned()));
-        }
-        return Ok(spread::study(worlds, args.out.as_deref(), args.json, interrupt)?);
     }
     let choice: Choice = args.faults.parse().map_err(|error| SimError::Usage(format!("{error}")))?;
     let system = args.system.as_deref().unwrap_or_default();

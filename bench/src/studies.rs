@@ -23,7 +23,7 @@ use crate::fleet::Fleet;
 use crate::interrupt::Interrupt;
 use crate::plan::parse_duration;
 use crate::sim::Told;
-use crate::spread::{finish, told};
+use crate::study::{finish, told};
 
 /// How often a cluster is asked whether it is where it should be.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);

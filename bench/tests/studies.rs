@@ -1,9 +1,9 @@
-//! Processes that gossip and processes that keep time, from the command line to the file.
+//! Processes that gossip, processes that keep time, and questions to simulated worlds, from the command line to the file.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use qlab_report::study::{ClockRun, Expected, Findings, GossipRun};
+use qlab_report::study::{Asked, ClockRun, Expected, Findings, GossipRun};
 use qlab_report::{Study, Verdict, validate};
 
 fn qlab(arguments: &str, out: &Path) -> Output {
@@ -13,12 +13,19 @@ fn qlab(arguments: &str, out: &Path) -> Output {
 
 /// Runs a plan, and answers what it found and whether the program was content.
 fn findings(arguments: &str) -> (Findings, bool) {
+    let (mut found, is_content) = all_findings(arguments);
+    assert_eq!(found.len(), 1, "{found:?}");
+    (found.remove(0), is_content)
+}
+
+/// The same of what leaves several studies, in the order of their names.
+fn all_findings(arguments: &str) -> (Vec<Findings>, bool) {
     let out = tempfile::tempdir().unwrap();
     let output = qlab(arguments, out.path());
     let told =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let studies = Study::read_all(out.path()).unwrap();
-    assert_eq!(studies.len(), 1, "{told}");
+    assert!(!studies.is_empty(), "{told}");
     let inventory = validate::validate_all(out.path()).unwrap();
     assert!(inventory.problems.is_empty(), "{:?}", inventory.problems);
     assert!(
@@ -27,7 +34,7 @@ fn findings(arguments: &str) -> (Findings, bool) {
             .flatten()
             .any(|entry| { entry.file_name().to_string_lossy().starts_with(".work") })
     );
-    (studies[0].findings.clone(), output.status.success())
+    (studies.into_iter().map(|study| study.findings).collect(), output.status.success())
 }
 
 #[test]
@@ -65,4 +72,47 @@ fn a_study_with_flags_for_a_load_is_wrong_usage() {
     let output = qlab("run gossip --replicas 3", out.path());
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--replicas: gossip measures no load"));
+}
+
+#[test]
+fn clocks_tell_what_happened_before_what_and_the_control_does_not() {
+    let (Findings::Causality(rows), is_content) = findings("study causality --worlds 1") else {
+        panic!("not what was asked")
+    };
+    assert!(is_content, "{rows:?}");
+    let verdicts: Vec<(u64, Verdict)> = rows.iter().map(|row| (row.processes, row.verdict)).collect();
+    let causal = |processes| (processes, Verdict::Causal);
+    let [small, large] = [[3, 10, 32], [100, 316, 1_000]].map(|sizes| sizes.map(causal).to_vec());
+    assert_eq!(verdicts, [small, vec![(32, Verdict::Violated)], large].concat());
+    for row in &rows {
+        let Asked::Logical(clocks) = &row.asked else { continue };
+        assert!(row.concurrent > 0 && clocks.encoded_bytes.max < clocks.plain_bytes, "{row:?}");
+    }
+}
+
+#[test]
+fn payloads_converge_and_cost_what_they_cost() {
+    let (found, is_content) = all_findings("study payloads --worlds 1");
+    let [Findings::PayloadCosts(costs), Findings::Payloads(payloads)] = &found[..] else {
+        panic!("not what was asked: {found:?}")
+    };
+    assert!(is_content, "{found:?}");
+    assert_eq!(payloads.len(), 6);
+    assert!(payloads.iter().all(|row| row.verdict == Verdict::Converged && row.histories == 10));
+    assert!(costs.iter().all(|row| row.verdict == Verdict::Converged), "{costs:?}");
+    let or_set = costs.iter().find(|row| row.kind == "or-set" && row.elements == 10_000).unwrap();
+    assert!(or_set.delta_bytes.max < 200.0 && or_set.state_bytes > 10_000 * or_set.element_bytes);
+}
+
+#[test]
+fn what_no_study_asks_is_wrong_usage() {
+    let out = tempfile::tempdir().unwrap();
+    for (arguments, answer) in
+        [("study weather", "spread, causality, payloads"), ("study spread --worlds 0", "1..=10000")]
+    {
+        let output = qlab(arguments, out.path());
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains(answer), "{told}");
+    }
 }

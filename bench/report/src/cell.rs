@@ -226,6 +226,8 @@ pub enum Verdict {
     Exclusive,
     /// The true time was within every span that was claimed to hold it, and no clock was stepped.
     Sound,
+    /// Clocks told exactly which events happened before which, and no time put an effect before its cause.
+    Causal,
     /// The judge's budget ran out.
     Unknown,
     /// Nobody judged.
@@ -244,6 +246,7 @@ impl Verdict {
             Self::Converged => "converged",
             Self::Exclusive => "exclusive",
             Self::Sound => "sound",
+            Self::Causal => "causal",
             Self::Unknown => "unknown",
             Self::Unchecked => "unchecked",
             Self::Violated => "VIOLATED",
@@ -252,7 +255,15 @@ impl Verdict {
 
     /// Whether a guarantee was judged and found kept.
     pub fn holds(self) -> bool {
-        matches!(self, Self::Linearizable | Self::Agreement | Self::Converged | Self::Exclusive | Self::Sound)
+        matches!(
+            self,
+            Self::Linearizable
+                | Self::Agreement
+                | Self::Converged
+                | Self::Exclusive
+                | Self::Sound
+                | Self::Causal
+        )
     }
 }
 

@@ -1,9 +1,11 @@
 //! Studies: questions that are not a load on a cluster, such as how fast gossip spreads or how true a clock is. Each leaves one file
 //! under `results/studies`, which holds its figures, its verdicts and where they come from; how it is shown follows from that.
 
+mod causality;
 mod clock_run;
 mod gossip_run;
 mod gossip_worlds;
+mod payloads;
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +20,11 @@ use crate::{
     numbers::{count, range},
 };
 
+pub use causality::{Asked, Causality, LogicalClocks};
 pub use clock_run::{ClockRun, Expected, Tail};
 pub use gossip_run::GossipRun;
 pub use gossip_worlds::{GossipErrors, GossipRounds, GossipScale};
+pub use payloads::{Payload, PayloadCost};
 
 /// The folder of studies, within that of results.
 pub const STUDIES: &str = "studies";
@@ -59,6 +63,12 @@ pub enum Findings {
     GossipRuns(Vec<GossipRun>),
     /// How true clocks of processes are, against what they claim.
     ClockRuns(Vec<ClockRun>),
+    /// Whether logical clocks tell what happened before what, in simulation.
+    Causality(Vec<Causality>),
+    /// Whether replicated data types come to the same however they are delivered.
+    Payloads(Vec<Payload>),
+    /// What they take to send and to merge.
+    PayloadCosts(Vec<PayloadCost>),
 }
 
 /// A distribution in four numbers.
@@ -106,6 +116,9 @@ impl Findings {
             Self::GossipScale(_) => "gossip-scale",
             Self::GossipRuns(_) => "gossip-runs",
             Self::ClockRuns(_) => "clock-runs",
+            Self::Causality(_) => "causality",
+            Self::Payloads(_) => "payloads",
+            Self::PayloadCosts(_) => "payload-costs",
         }
     }
 
@@ -117,6 +130,9 @@ impl Findings {
             Self::GossipScale(rows) => rows.iter().all(|row| row.verdict.holds()),
             Self::GossipRuns(rows) => rows.iter().all(|row| row.verdict.holds()),
             Self::ClockRuns(rows) => rows.iter().all(ClockRun::is_as_expected),
+            Self::Causality(rows) => rows.iter().all(|row| row.verdict == row.expected),
+            Self::Payloads(rows) => rows.iter().all(|row| row.verdict.holds()),
+            Self::PayloadCosts(rows) => rows.iter().all(|row| row.verdict.holds()),
         }
     }
 
@@ -124,6 +140,9 @@ impl Findings {
         match self {
             Self::GossipRuns(rows) => rows.iter().all(GossipRun::is_consistent),
             Self::ClockRuns(rows) => rows.iter().all(ClockRun::is_consistent),
+            Self::Causality(rows) => rows.iter().all(Causality::is_consistent),
+            Self::Payloads(rows) => rows.iter().all(Payload::is_consistent),
+            Self::PayloadCosts(rows) => rows.iter().all(PayloadCost::is_consistent),
             _ => true,
         }
     }
@@ -136,6 +155,9 @@ impl Findings {
             Self::GossipScale(rows) => gossip_worlds::scale_layout(rows),
             Self::GossipRuns(rows) => gossip_run::layout(rows),
             Self::ClockRuns(rows) => clock_run::layout(rows),
+            Self::Causality(rows) => causality::layout(rows),
+            Self::Payloads(rows) => payloads::layout(rows),
+            Self::PayloadCosts(rows) => payloads::costs_layout(rows),
         }
     }
 }
@@ -199,6 +221,10 @@ fn spread_of(quartet: Quartet, form: fn(f64) -> String) -> Entry {
 fn share(share: Share, trials: u64) -> Entry {
     let value = percent(share.events as f64 / trials.max(1) as f64);
     Entry { value, detail: range(share.low, share.high, percent), is_number: true }
+}
+
+fn is_rising(quartet: Quartet) -> bool {
+    [quartet.p05, quartet.p50, quartet.p95, quartet.max].is_sorted()
 }
 
 fn percent(share: f64) -> String {

@@ -18,6 +18,7 @@
 //! | [`marks`] | whether a campaign went where it was to go |
 //! | [`scenario`] | the opposite of a random world: stories as text, in which nothing happens unless a line says so |
 //! | [`epidemic`] | gossip among thousands: rounds until everybody knows, and false alarms |
+//! | [`causality`] | executions, what truly happened before what in them, and what clocks say of it |
 //! | [`pump`] | the calm world: nothing is lost, disks are instant; for measuring cores alone |
 //! | `nemesis` | what a strike does |
 //! | `hostile` | clients that do not play by the rules |
@@ -34,6 +35,7 @@
 mod agenda;
 pub mod byzantine;
 pub mod campaign;
+pub mod causality;
 mod clients;
 mod clock;
 mod desk;

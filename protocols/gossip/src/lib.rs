@@ -34,6 +34,7 @@
 //! | [`node`] | one node of a cluster of any size |
 //! | `news`, `service` | what a node's observers hear, and what clients may ask of it |
 //! | [`world`] | many of them in one thread, for tests and simulations |
+//! | [`history`] | what may happen to one object, and what its value must be then |
 //!
 //! # Trade-offs
 //!
@@ -47,6 +48,7 @@
 pub mod config;
 pub mod crdt;
 pub mod digest;
+pub mod history;
 pub mod identity;
 pub mod key;
 pub mod membership;

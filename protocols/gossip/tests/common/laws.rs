@@ -13,7 +13,7 @@ use qlab_kernel::NodeId;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
-use super::history::{History, KINDS, bottom, is_within, steps, value};
+use qlab_gossip::history::{Delivery, History, KINDS, Step, value};
 use qlab_gossip::world::{Network, World};
 
 /// A law by the specification's number.
@@ -56,10 +56,31 @@ fn for_all<S: Strategy>(seed: u64, cases: u32, strategy: &S, test: impl Fn(S::Va
     }
 }
 
+const REPLICAS: usize = 3;
+
+/// Up to 40 steps with an object of this kind.
+fn steps(kind: Kind) -> impl Strategy<Value = Vec<Step>> {
+    let step = any::<u64>().prop_map(move |seed| Step::draw(kind, REPLICAS, &mut Pcg32::new(seed, 1)));
+    prop::collection::vec(step, 0..40)
+}
+
 fn for_all_histories(seed: u64, test: impl Fn(History)) {
     for kind in KINDS {
-        for_all(seed, 60, &steps(kind), |steps| test(History::run(kind, &steps, |_| {})));
+        for_all(seed, 60, &steps(kind), |steps| {
+            let mut history = History::new(kind, REPLICAS);
+            steps.iter().for_each(|step| history.step(step));
+            test(history);
+        });
     }
+}
+
+fn bottom(kind: Kind) -> Object {
+    Object::bottom(kind).expect("a kind of object")
+}
+
+/// Whether `small` ⊑ `large`.
+fn is_within(small: &Object, large: &Object) -> bool {
+    join(large, small) == *large
 }
 
 fn join(a: &Object, b: &Object) -> Object {
@@ -77,34 +98,24 @@ fn merge_is_a_join(seed: u64) {
         assert_eq!(join(a, a), *a, "not idempotent");
         assert_eq!(join(&join(a, b), b), join(a, b), "not idempotent");
         assert!(is_within(a, &join(a, b)), "a merge took something away");
+        for event in &history.events {
+            assert!(is_within(a, &join(a, &event.delta)), "{:?} took something away", event.operation);
+        }
     });
 }
 
 /// Deltas in any order, twice, or in groups, and full states: all the same.
 fn equal_deliveries_equal_bytes(seed: u64) {
     for_all_histories(seed, |history| {
-        let deltas: Vec<&Object> = history.events.iter().map(|event| &event.delta).collect();
-        let joined = |deltas: &mut dyn Iterator<Item = &Object>| {
-            deltas.fold(bottom(history.kind), |state, delta| join(&state, delta))
-        };
-        let causal = joined(&mut deltas.iter().copied());
-        let backward = joined(&mut deltas.iter().rev().copied());
         let mut chance = Pcg32::new(seed, 3);
-        let draws: Vec<&Object> =
-            (0..deltas.len() * 2).map(|_| deltas[chance.random_range(0..deltas.len())]).collect();
-        let shuffled = joined(&mut draws.into_iter().chain(deltas.iter().copied()));
-        let (first, second) = deltas.split_at(deltas.len() / 2);
-        let grouped = join(&joined(&mut second.iter().copied()), &joined(&mut first.iter().copied()));
-        // What replicas that lost their state had done is in no state any more.
-        let states = joined(&mut history.replicas.iter().map(|replica| &replica.state));
-        let full = join(&states, &causal);
-        for other in [backward, shuffled, grouped, full] {
-            assert_eq!(other, causal, "the same deltas made another state");
-            assert_eq!(other.encode(), causal.encode(), "equal states have other bytes");
+        let [causal, others @ ..] =
+            Delivery::ALL.map(|delivery| (delivery, history.delivered(delivery, &mut chance)));
+        for (delivery, other) in others {
+            assert_eq!(other, causal.1, "{delivery:?}: the same deltas made another state");
+            assert_eq!(other.encode(), causal.1.encode(), "{delivery:?}: equal states have other bytes");
         }
-        for replica in &history.replicas {
-            let seen = joined(&mut replica.visible.iter().map(|event| deltas[*event]));
-            assert_eq!(seen, replica.state, "its deltas are not the state");
+        for replica in history.replicas.iter().chain(&history.ended) {
+            assert_eq!(history.join_of(&replica.visible), replica.state, "its deltas are not the state");
         }
     });
 }
@@ -113,12 +124,14 @@ fn equal_deliveries_equal_bytes(seed: u64) {
 fn values_follow_the_specification(seed: u64) {
     for kind in KINDS {
         for_all(seed, 60, &steps(kind), |steps| {
-            History::run(kind, &steps, |history| {
+            let mut history = History::new(kind, REPLICAS);
+            for step in &steps {
+                history.step(step);
                 for replica in &history.replicas {
                     let expected = history.specification(&replica.visible);
                     assert_eq!(value(&replica.state), expected, "of {:?}", replica.visible);
                 }
-            });
+            }
         });
     }
 }

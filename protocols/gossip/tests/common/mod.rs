@@ -1,4 +1,3 @@
 //! What the tests share.
 
-pub(crate) mod history;
 pub(crate) mod laws;

@@ -1,21 +1,16 @@
 //! How fast gossip spreads among up to ten thousand nodes, how often members err, and what that takes: three studies.
 
-use std::path::Path;
-use std::time::Duration;
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
 use qlab_gossip::world::{Network, World};
 use qlab_gossip::{Config, Exchange, Operation};
-use qlab_report::study::{self, Findings, GossipErrors, GossipRounds, GossipScale, Quartet, Share};
-use qlab_report::{Study, Utc, Verdict, table};
+use qlab_report::Study;
+use qlab_report::study::{Findings, GossipErrors, GossipRounds, GossipScale, Quartet, Share};
 use qlab_simulator::epidemic::{self, ROUNDS_MAX, Spread, Z_95};
 
+use super::{Progress, converged, finish, millis};
 use crate::clock::Stopwatch;
 use crate::interrupt::Interrupt;
-use crate::sim::Told;
-use crate::{code, machine};
 
 /// Sizes of clusters, half a power of ten apart.
 const NODES: [usize; 6] = [32, 100, 316, 1_000, 3_162, 10_000];
@@ -31,16 +26,9 @@ const LARGE_ROUNDS: usize = 100;
 const LARGE_WRITERS: usize = 20;
 const LARGE_LOSS_PERCENT: u32 = 1;
 
-/// Makes the studies, with so many worlds for each size and way to gossip, and keeps them under `out` if that is given.
-pub fn study(worlds: u64, out: Option<&Path>, json: bool, interrupt: &Interrupt) -> anyhow::Result<Told> {
-    let steps = 3 * NODES.len() + PROBED.len() + 1;
-    let style =
-        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len}").context("a template")?;
-    let bar = ProgressBar::new(steps as u64).with_style(style);
-    let go_on = || {
-        bar.inc(1);
-        if interrupt.is_asked() { bail!("interrupted: nothing is kept") } else { Ok(()) }
-    };
+/// Makes the three studies, with so many worlds for each size and way to gossip.
+pub(super) fn studies(worlds: u64, interrupt: &Interrupt) -> anyhow::Result<Vec<Study>> {
+    let progress = Progress::new(3 * NODES.len() + PROBED.len() + 1, interrupt)?;
     let rounds = finish(|| {
         let mut rows = Vec::new();
         for (name, exchange) in
@@ -48,54 +36,20 @@ pub fn study(worlds: u64, out: Option<&Path>, json: bool, interrupt: &Interrupt)
         {
             for nodes in NODES {
                 rows.push(rounds(name, exchange, nodes, worlds)?);
-                go_on()?;
+                progress.step()?;
             }
         }
         Ok(Findings::GossipRounds(rows))
     })?;
     let errors = finish(|| {
         let row = |(nodes, loss_percent)| {
-            go_on()?;
+            progress.step()?;
             Ok(errors(nodes, loss_percent))
         };
         PROBED.into_iter().map(row).collect::<anyhow::Result<_>>().map(Findings::GossipErrors)
     })?;
     let scale = finish(|| Ok(Findings::GossipScale(vec![scale()])))?;
-    bar.finish_and_clear();
-    told(&[rounds, errors, scale], out, json)
-}
-
-/// A study: what `find` finds, and where and when it did.
-pub(crate) fn finish(find: impl FnOnce() -> anyhow::Result<Findings>) -> anyhow::Result<Study> {
-    // Before it begins: the checkout may move on meanwhile.
-    let (began, code, watch) = (Utc::now(), code::code(), Stopwatch::start());
-    let findings = find()?;
-    Ok(Study {
-        format: study::FORMAT,
-        began: began.compact(),
-        elapsed_ms: millis(watch.elapsed()),
-        findings,
-        code,
-        machine: machine::machine(Path::new(".")),
-    })
-}
-
-pub(crate) fn told(studies: &[Study], out: Option<&Path>, json: bool) -> anyhow::Result<Told> {
-    let mut text = String::new();
-    for study in studies {
-        text += &if json {
-            serde_json::to_string(study)? + "\n"
-        } else {
-            table::render(&study.findings.layout(), None) + "\n"
-        };
-        if let Some(out) = out {
-            let path = study.write(out)?;
-            if !json {
-                text += &format!("{}\n", path.display());
-            }
-        }
-    }
-    Ok(Told { text, holds: studies.iter().all(|study| study.findings.holds()) })
+    Ok(vec![rounds, errors, scale])
 }
 
 fn rounds(name: &str, exchange: Exchange, nodes: usize, worlds: u64) -> anyhow::Result<GossipRounds> {
@@ -164,16 +118,10 @@ fn scale() -> GossipScale {
     }
 }
 
-fn converged(holds: bool) -> Verdict {
-    if holds { Verdict::Converged } else { Verdict::Violated }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use qlab_report::Verdict;
+
     use super::*;
 
     #[test]
@@ -182,14 +130,5 @@ mod tests {
         assert_eq!((row.verdict, row.worlds), (Verdict::Converged, 5));
         assert!(row.rounds_to_half.p50 < row.rounds_to_all.p50);
         assert!(row.rounds_to_all.p50 <= 1.25 * row.expected_rounds, "{row:?}");
-    }
-
-    #[test]
-    fn a_study_is_kept_and_told() {
-        let results = tempfile::tempdir().unwrap();
-        let study = finish(|| Ok(Findings::GossipErrors(vec![errors(8, 10)]))).unwrap();
-        let told = told(&[study], Some(results.path()), false).unwrap();
-        assert!(told.holds && told.text.contains("unanswered"), "{}", told.text);
-        assert_eq!(Study::read_all(results.path()).unwrap().len(), 1);
     }
 }
