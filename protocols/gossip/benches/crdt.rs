@@ -24,14 +24,13 @@ fn operation(kind: Kind, at: u32) -> Operation {
     }
 }
 
-/// A state of so many items, of which half come from another actor.
-fn state(kind: Kind, items: std::ops::Range<u32>) -> Object {
-    let mut state = Object::bottom(kind).expect("a kind of object");
+/// A state and some more items. Whoever has not seen what is done on the other side must be somebody else: no two writers share dots.
+fn grown(mut state: Object, kind: Kind, items: std::ops::Range<u32>, side: u16) -> Object {
     for at in items {
         // Counters have an item for each actor, sets for each element.
         let writer = match kind {
             Kind::PnCounter => Actor { node: NodeId((at % 60_000) as u16), life: Life(1 + at / 60_000) },
-            _ => actor((at % 2) as u16),
+            _ => actor(2 * side + (at % 2) as u16),
         };
         let delta = state.operate(writer, operation(kind, at));
         state.merge(&delta);
@@ -39,13 +38,18 @@ fn state(kind: Kind, items: std::ops::Range<u32>) -> Object {
     state
 }
 
+fn bottom(kind: Kind) -> Object {
+    Object::bottom(kind).expect("a kind of object")
+}
+
 fn merges(criterion: &mut Criterion, kind: Kind) {
     let mut group = criterion.benchmark_group(format!("merge/{kind:?}"));
     for size in SIZES {
-        let ours = state(kind, 0..size);
+        let both = grown(bottom(kind), kind, 0..size / 2, 0);
+        let ours = grown(both.clone(), kind, size / 2..size, 0);
+        // Half of it is new to the others; the other half is known.
+        let theirs = grown(both, kind, size..size + size / 2, 1);
         let delta = ours.operate(actor(7), operation(kind, size));
-        // Half of it is new here; the other half is known.
-        let theirs = state(kind, size / 2..size + size / 2);
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("delta", size), |bencher| {
             // The first time it is new, then known: merging is idempotent, and costs the same but for one insertion.
@@ -64,7 +68,7 @@ fn merges(criterion: &mut Criterion, kind: Kind) {
 fn encodings(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode/OrSet");
     for size in SIZES {
-        let set = state(Kind::OrSet, 0..size);
+        let set = grown(bottom(Kind::OrSet), Kind::OrSet, 0..size, 0);
         group.throughput(Throughput::Bytes(set.encode().len() as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| bencher.iter(|| set.encode()));
     }
