@@ -103,7 +103,7 @@ impl Membership {
         self.verdicts
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When `tick` has something to do.
     #[must_use]
     pub fn deadline(&self) -> Time {
         let probe = self.probe.deadline();

@@ -13,7 +13,7 @@
 //! | [`disk`] | the system calls as a trait, and a disk in memory |
 //! | [`file_disk`] | the real one: a directory of files |
 //! | [`fault_disk`] | one in memory that forgets, tears, flips, misplaces, fails and fills up, for tests and simulators |
-//! | [`inspect`] | every segment and frame of a journal, read-only |
+//! | [`mod@inspect`] | every segment and frame of a journal, read-only |
 //! | [`error`] | what can go wrong, by what the caller can do |
 //! | `frame` | the codec of the one structure on disk |
 //! | `group` | pending records, encoded where they will be written from |

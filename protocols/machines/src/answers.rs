@@ -14,7 +14,7 @@ const VALUE_HEADER_BYTES: usize = 5;
 /// The clients that this replica answers.
 pub trait Answers {
     /// The frame for whoever asked as `session`, with room for `bytes` more within
-    /// [`FRAME_BYTES_MAX`](qlab_kernel::limits::FRAME_BYTES_MAX): one that has less is to be taken and sent first. An
+    /// [`FRAME_BYTES_MAX`]: one that has less is to be taken and sent first. An
     /// answer begun in it may grow until this is called again.
     ///
     /// `None` if nobody who is connected here asked, or nobody who can take any more: what is executed is executed all

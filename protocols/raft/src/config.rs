@@ -34,7 +34,7 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Whether all writes of a burst share an entry; otherwise each request gets its own.
     pub batching: bool,
-    /// Bytes at which an entry takes no further request, 1 to [`BATCH_BYTES_MAX`](qlab_kernel::limits::BATCH_BYTES_MAX).
+    /// Bytes at which an entry takes no further request, 1 to [`BATCH_BYTES_MAX`].
     pub entry_bytes: usize,
     /// Entries on their way to a follower and not acknowledged; 1 turns pipelining off.
     pub window_entries: usize,

@@ -44,7 +44,7 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Whether all writes of a burst share a slot; otherwise each request gets its own.
     pub batching: bool,
-    /// Bytes at which a slot takes no further request, 1 to [`BATCH_BYTES_MAX`](qlab_kernel::limits::BATCH_BYTES_MAX).
+    /// Bytes at which a slot takes no further request, 1 to [`BATCH_BYTES_MAX`].
     pub entry_bytes: usize,
     /// Slots that are proposed and not chosen, and slots on their way to an acceptor; 1 turns pipelining off.
     pub window_entries: usize,
