@@ -23,7 +23,7 @@ use crate::{
     Run, RunError, Status, Study,
     campaign::{self, Campaign},
     chart::{self, ChartError},
-    fault_table,
+    fault_table, kept,
     layout::{Entry, Layout},
     markdown::{self, BlockError, Blocks},
     numbers::{or_absent, range, ratio},
@@ -259,8 +259,8 @@ fn newest<'a>(plan: &str, runs: &'a [Run]) -> Result<&'a Run, String> {
         |run: &Run| runs.iter().any(|by| by.manifest.supersedes.as_ref() == Some(&run.manifest.run));
     let usable =
         runs.iter().filter(|run| run.manifest.plan == plan && run.manifest.is_usable() && !superseded(run));
-    usable
-        .max_by_key(|run| &run.manifest.run)
+    let measured_ms = |run: &Run| run.cells.iter().map(|cell| cell.measure_ms).sum();
+    kept::newest(usable, measured_ms, |run| &run.manifest.run)
         .ok_or_else(|| format!("no complete run of the plan {plan:?} is in results"))
 }
 

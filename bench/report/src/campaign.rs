@@ -1,7 +1,7 @@
 //! Campaigns of simulated worlds: the file each leaves under `results/campaigns`, and how it is shown.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -107,16 +107,14 @@ impl Campaign {
     }
 }
 
-/// The newest campaign of each system.
+/// The newest campaign of each system, of those with at least half as many worlds as its largest.
 pub fn newest(campaigns: &[Campaign]) -> Vec<&Campaign> {
-    let mut newest: BTreeMap<&str, &Campaign> = BTreeMap::new();
-    for campaign in campaigns {
-        let known = newest.entry(&campaign.system).or_insert(campaign);
-        if campaign.began >= known.began {
-            *known = campaign;
-        }
-    }
-    newest.into_values().collect()
+    let systems: BTreeSet<&str> = campaigns.iter().map(|campaign| &*campaign.system).collect();
+    let newest = |system| {
+        let of_it = campaigns.iter().filter(move |campaign| campaign.system == system);
+        kept::newest(of_it, |campaign| campaign.worlds, |campaign| &campaign.began)
+    };
+    systems.into_iter().filter_map(newest).collect()
 }
 
 /// A row for each campaign.

@@ -8,6 +8,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{Code, RunError};
 
+/// The newest of those that are at least half as thorough as the most thorough, by what they counted: a quick look, or one that
+/// was broken off, does not take the place of what took longer. None of none.
+pub(crate) fn newest<'a, T, B: Ord>(
+    kept: impl Iterator<Item = &'a T> + Clone,
+    thoroughness: impl Fn(&T) -> u64,
+    began: impl Fn(&'a T) -> B,
+) -> Option<&'a T> {
+    let most = kept.clone().map(&thoroughness).max()?;
+    kept.filter(|one| 2 * thoroughness(one) >= most).max_by_key(|one| began(one))
+}
+
 /// Writes what is of `subject` under `dir`; the answer is where.
 pub(crate) fn write(
     dir: &Path,
@@ -52,4 +63,17 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_quick_look_does_not_take_the_place_of_what_took_longer() {
+        fn newest(kept: &[(u64, &'static str)]) -> Option<(u64, &'static str)> {
+            super::newest(kept.iter(), |(counted, _)| *counted, |(_, began)| *began).copied()
+        }
+        assert_eq!(newest(&[]), None);
+        assert_eq!(newest(&[(10, "2026"), (9, "2027"), (4, "2028")]), Some((9, "2027")));
+        assert_eq!(newest(&[(10, "2026"), (40, "2027")]), Some((40, "2027")));
+    }
 }

@@ -179,6 +179,10 @@ fn count_reasons(repeats: &[&Cell]) -> BTreeMap<Reason, usize> {
 fn rank(rows: &mut [Row<'_>]) {
     let merits = rows.iter().enumerate().filter(|(_, row)| row.may_be_ranked());
     let mut order: Vec<(usize, Spread)> = merits.filter_map(|(at, row)| Some((at, row.merit()?))).collect();
+    if order.len() < 2 {
+        // Nobody is first of one.
+        return;
+    }
     order.sort_by(|a, b| a.1.median.total_cmp(&b.1.median));
     let mut place = 1;
     for tied in order.chunk_by(|a, b| a.1.overlaps(&b.1)) {
@@ -226,12 +230,20 @@ mod tests {
 
     #[test]
     fn a_suspect_row_is_shown_and_never_ranked() {
-        let mut cells = [five("raft", 100.0), five("paxos", 10.0)].concat();
+        let mut cells = [five("raft", 100.0), five("paxos", 10.0), five("pbft", 50.0)].concat();
         cells[0].validity = Validity::Suspect;
         cells[0].reasons = vec![Reason::LateSend, Reason::LateSend];
-        assert_eq!(ranks(&cells), [("paxos", Some((1, false))), ("raft", None)]);
+        assert_eq!(ranks(&cells), [("pbft", Some((1, false))), ("paxos", Some((2, false))), ("raft", None)]);
         let rows = rows(&cells);
-        assert_eq!((rows[1].validity, rows[1].reasons[&Reason::LateSend]), (Validity::Suspect, 1));
+        assert_eq!((rows[2].validity, rows[2].reasons[&Reason::LateSend]), (Validity::Suspect, 1));
+    }
+
+    #[test]
+    fn who_is_alone_has_no_rank() {
+        assert_eq!(
+            ranks(&[five("raft", 100.0), five(FLOOR, 900.0)].concat()),
+            [(FLOOR, None), ("raft", None)]
+        );
     }
 
     #[test]

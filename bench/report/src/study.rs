@@ -8,7 +8,7 @@ mod gossip_worlds;
 mod payloads;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -136,6 +136,20 @@ impl Findings {
         }
     }
 
+    /// How much was counted: larger for the same question if it was asked more often, or of more.
+    fn thoroughness(&self) -> u64 {
+        match self {
+            Self::GossipRounds(rows) => rows.iter().map(|row| row.worlds).sum(),
+            Self::GossipErrors(rows) => rows.iter().map(|row| row.probes).sum(),
+            Self::GossipScale(rows) => rows.iter().map(|row| row.nodes * row.rounds).sum(),
+            Self::GossipRuns(rows) => rows.iter().map(|row| row.updates).sum(),
+            Self::ClockRuns(rows) => rows.iter().map(|row| row.samples).sum(),
+            Self::Causality(rows) => rows.iter().map(|row| row.pairs).sum(),
+            Self::Payloads(rows) => rows.iter().map(|row| row.operations).sum(),
+            Self::PayloadCosts(rows) => rows.len() as u64,
+        }
+    }
+
     fn is_consistent(&self) -> bool {
         match self {
             Self::GossipRuns(rows) => rows.iter().all(GossipRun::is_consistent),
@@ -185,16 +199,15 @@ impl Study {
     }
 }
 
-/// The newest study of each question, by its name.
+/// The newest study of each question, by its name, of those that counted at least half as much as the one that counted most.
 pub fn newest(studies: &[Study]) -> BTreeMap<&'static str, &Study> {
-    let mut newest: BTreeMap<&'static str, &Study> = BTreeMap::new();
-    for study in studies {
-        let known = newest.entry(study.findings.name()).or_insert(study);
-        if study.began >= known.began {
-            *known = study;
-        }
-    }
-    newest
+    let names: BTreeSet<&str> = studies.iter().map(|study| study.findings.name()).collect();
+    let newest = |name| {
+        let of_it = studies.iter().filter(move |study| study.findings.name() == name);
+        let newest = kept::newest(of_it, |study| study.findings.thoroughness(), |study| &study.began);
+        newest.map(|study| (name, study))
+    };
+    names.into_iter().filter_map(newest).collect()
 }
 
 fn word(text: &str) -> Entry {

@@ -315,7 +315,7 @@ pub(crate) fn assert_golden(name: &str, text: &str) {
     assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "\n{text}");
 }
 
-/// Five rounds of the floor and of raft at half its speed, with one doubtful row, and a cell of another load in which
+/// Five rounds of the floor and of others at parts of its speed, with one doubtful row, and a cell of another load in which
 /// nothing could be measured.
 pub(crate) fn sample_run() -> Vec<Cell> {
     let both = |round: u32| {
@@ -324,6 +324,7 @@ pub(crate) fn sample_run() -> Vec<Cell> {
             cell_of(FLOOR, round, speed),
             cell_of("raft", round, speed / 2.0),
             cell_of("paxos", round, speed / 3.0),
+            cell_of("pbft", round, speed / 4.0),
         ]
     };
     let mut cells: Vec<Cell> = (1..=5).flat_map(both).collect();
