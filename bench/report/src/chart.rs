@@ -1,4 +1,4 @@
-//! What faults did, drawn: throughput and p99 over time, with the faults as shaded spans.
+//! What faults did, drawn: throughput and p99 (p50 where slices are too small for that) over time, with the faults as shaded spans.
 //!
 //! A figure for each cell with faults, a colour for each system. Lines are medians over repeats, the band around the throughput
 //! is their range. The same run gives the same bytes.
@@ -64,7 +64,25 @@ struct Point {
     at_s: f64,
     throughput_per_s: Spread,
     /// Median over repeats, in milliseconds; `None` where no repeat has enough samples.
+    p50_ms: Option<f64>,
+    /// The same.
     p99_ms: Option<f64>,
+}
+
+/// A quantile, by its name.
+type Quantile = (&'static str, fn(&Point) -> Option<f64>);
+
+impl Figure<'_> {
+    /// What its lower part shows: p99, if most slices have one.
+    fn quantile(&self) -> Quantile {
+        let points = || self.series.values().flatten();
+        let with_p99 = points().filter(|point| point.p99_ms.is_some()).count();
+        if 2 * with_p99 >= points().count() {
+            ("p99, ms", |point| point.p99_ms)
+        } else {
+            ("p50, ms", |point| point.p50_ms)
+        }
+    }
 }
 
 /// A fault, from its first strike to its last end in any repeat.
@@ -94,11 +112,15 @@ fn points(slices: &[&Slice]) -> Vec<Point> {
     let mut by_time: BTreeMap<i64, Vec<&Slice>> = BTreeMap::new();
     slices.iter().for_each(|slice| by_time.entry(slice.at_ms).or_default().push(slice));
     let point = |(at_ms, repeats): (i64, Vec<&Slice>)| {
-        let p99_ms = repeats.iter().filter_map(|slice| slice.response_p99_ns).map(|ns| ns as f64 / 1e6);
+        let median_ms = |of: fn(&Slice) -> Option<u64>| {
+            Spread::of(repeats.iter().filter_map(|slice| of(slice)).map(|ns| ns as f64 / 1e6))
+                .map(|spread| spread.median)
+        };
         Some(Point {
             at_s: (at_ms as f64 + repeats[0].length_ms as f64 / 2.0) / 1000.0,
             throughput_per_s: Spread::of(repeats.iter().map(|slice| slice.throughput_per_s()))?,
-            p99_ms: Spread::of(p99_ms).map(|spread| spread.median),
+            p50_ms: median_ms(|slice| slice.response_p50_ns),
+            p99_ms: median_ms(|slice| slice.response_p99_ns),
         })
     };
     by_time.into_iter().filter_map(point).collect()
@@ -132,7 +154,7 @@ fn draw(figures: &[Figure<'_>], svg: &mut String) -> Result<(), Failure> {
     for (area, figure) in root.split_evenly((figures.len(), 1)).iter().zip(figures) {
         let (upper, lower) = area.split_vertically(THROUGHPUT_HEIGHT);
         draw_throughput(&upper, figure)?;
-        draw_p99(&lower, figure)?;
+        draw_latency(&lower, figure)?;
     }
     root.present()
 }
@@ -170,18 +192,19 @@ fn draw_throughput(area: &Area<'_>, figure: &Figure<'_>) -> Result<(), Failure> 
         .draw()
 }
 
-fn draw_p99(area: &Area<'_>, figure: &Figure<'_>) -> Result<(), Failure> {
-    let known = || figure.series.values().flatten().filter_map(|point| point.p99_ms);
+fn draw_latency(area: &Area<'_>, figure: &Figure<'_>) -> Result<(), Failure> {
+    let (name, quantile) = figure.quantile();
+    let known = || figure.series.values().flatten().filter_map(quantile);
     let bottom = known().fold(f64::INFINITY, f64::min).clamp(0.001, 1e6) / 2.0;
     let top = known().fold(bottom * 10.0, f64::max) * 2.0;
     let mut chart = builder(area).build_cartesian_2d(0.0..figure.end_s, (bottom..top).log_scale())?;
-    draw_axes(&mut chart, "p99, ms", "seconds")?;
+    draw_axes(&mut chart, name, "seconds")?;
     draw_spans(&mut chart, figure, (bottom, top))?;
     for (points, colour) in figure.series.values().zip(COLOURS.iter().cycle()) {
         // Where there were too few samples, the line is broken.
-        for piece in points.split(|point| point.p99_ms.is_none()) {
+        for piece in points.split(|point| quantile(point).is_none()) {
             let line: Vec<(f64, f64)> =
-                piece.iter().filter_map(|point| Some((point.at_s, point.p99_ms?))).collect();
+                piece.iter().filter_map(|point| Some((point.at_s, quantile(point)?))).collect();
             chart.draw_series([PathElement::new(line, colour.stroke_width(2))])?;
         }
     }
