@@ -59,7 +59,7 @@ pub fn measure(
 ) -> anyhow::Result<Measurement> {
     let mut cluster = Cluster::start(point, program, dir, spec.seed)?;
     let mut edges: Vec<Vec<Used>> = Vec::new();
-    let mut nemesis = Nemesis::new(&point.faults);
+    let mut nemesis = Nemesis::new(&point.faults, point.system.has_leader());
     let outcome = drive(&mut cluster, point.connections as usize, spec, interrupt, |cluster, moment| {
         match moment {
             Some((Moment::MeasureStart, now_ns)) => {

@@ -40,6 +40,8 @@ pub struct Strike {
 pub struct Nemesis {
     /// When the window began.
     begun_ns: Option<u64>,
+    /// Whether somebody leads the system.
+    has_leader: bool,
     /// What became of the faults, in order.
     strikes: Vec<Strike>,
     /// The faults to come, as numbers into `strikes`.
@@ -51,11 +53,12 @@ pub struct Nemesis {
 }
 
 impl Nemesis {
-    /// Nothing happens before the window [begins](Self::begin).
-    pub fn new(schedule: &Schedule) -> Self {
+    /// Nothing happens before the window [begins](Self::begin). Whether somebody `has_leader` says how victims are chosen.
+    pub fn new(schedule: &Schedule, has_leader: bool) -> Self {
         let strike = |fault: &Fault| Strike { fault: *fault, node: None, at_ns: None, until_ns: None };
         Self {
             begun_ns: None,
+            has_leader,
             strikes: schedule.faults().iter().map(strike).collect(),
             pending: (0..schedule.faults().len()).collect(),
             lasting: None,
@@ -120,10 +123,15 @@ impl Nemesis {
         }
         let node = match fault.kind.role() {
             None => None,
-            Some(role) => match victim(role, &fleet.statuses()?, fleet.replicas()) {
-                None => return Ok(()),
-                found => found,
-            },
+            Some(role) => {
+                let serving = fleet.statuses()?;
+                let found =
+                    if self.has_leader { victim(role, &serving, fleet.replicas()) } else { last(&serving) };
+                if found.is_none() {
+                    return Ok(());
+                }
+                found
+            }
         };
         self.pending.pop_front();
         let at_ns = monotonic_ns();
@@ -197,6 +205,11 @@ fn victim(role: Role, serving: &[Status], replicas: usize) -> Option<usize> {
     }
 }
 
+/// Whom a fault strikes where all are equal.
+fn last(serving: &[Status]) -> Option<usize> {
+    serving.iter().map(|status| usize::from(status.node)).max()
+}
+
 fn strike(kind: Kind, node: Option<usize>, fleet: &mut Fleet) -> anyhow::Result<()> {
     match kind {
         Kind::Kill(_) => fleet.kill(struck(node)),
@@ -263,9 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_leads_the_last_one_that_serves_is_struck() {
+        assert_eq!(last(&[status(0, None), status(1, None)]), Some(1));
+        assert_eq!(last(&[]), None);
+    }
+
+    #[test]
     fn nothing_is_to_come_before_the_window_and_without_faults() {
-        assert_eq!(Nemesis::new(&Schedule::default()).next(), None);
-        let mut nemesis = Nemesis::new(&"loss@2s".parse().unwrap());
+        assert_eq!(Nemesis::new(&Schedule::default(), true).next(), None);
+        let mut nemesis = Nemesis::new(&"loss@2s".parse().unwrap(), true);
         assert_eq!(nemesis.next(), None);
         nemesis.begin(monotonic_ns());
         let left = nemesis.next().unwrap();

@@ -34,7 +34,7 @@ pub use point::{KeyDistribution, Point, SESSION_OUTSTANDING_MAX, System};
 pub use scalar::{Scalar, option_value};
 
 /// The plans inside the program, by name.
-const EMBEDDED: [(&str, &str); 8] = [
+const EMBEDDED: [(&str, &str); 9] = [
     ("quick", include_str!("../plans/quick.toml")),
     ("floor", include_str!("../plans/floor.toml")),
     ("consensus", include_str!("../plans/consensus.toml")),
@@ -42,6 +42,7 @@ const EMBEDDED: [(&str, &str); 8] = [
     ("quorum", include_str!("../plans/quorum.toml")),
     ("locks", include_str!("../plans/locks.toml")),
     ("faults", include_str!("../plans/faults.toml")),
+    ("quorum-faults", include_str!("../plans/quorum-faults.toml")),
     ("byzantine", include_str!("../plans/byzantine.toml")),
 ];
 

@@ -42,7 +42,7 @@ pub enum Kind {
 pub enum Role {
     /// The replica that leads.
     Leader,
-    /// One that does not: the first seat after the leader's that serves.
+    /// One that does not: the first seat after the leader's that serves, or the last one that does where nobody ever leads.
     Follower,
 }
 
@@ -164,6 +164,11 @@ impl Schedule {
     /// Whether a replica lies.
     pub fn lies(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Lie(_)))
+    }
+
+    /// Whether a leader is struck.
+    pub fn strike_leaders(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind.role() == Some(Role::Leader))
     }
 
     /// Whether links must be emulated.

@@ -115,6 +115,11 @@ impl System {
         self == Self::Dynamo
     }
 
+    /// Whether one of its replicas leads the others.
+    pub fn has_leader(self) -> bool {
+        matches!(self, Self::Raft | Self::MultiPaxos | Self::Pbft)
+    }
+
     /// Its replicas if nobody says how many: as few as survive the failure of one.
     const fn default_replicas(self) -> u32 {
         match self {
@@ -316,6 +321,9 @@ impl Point {
             }
             _ if self.faults.lies() && self.faults.faults().len() > 1 => {
                 "with a lie among them are one too many: whoever lied counts as faulty for good"
+            }
+            system if self.faults.strike_leaders() && !system.has_leader() => {
+                "cannot strike a leader where there is none: write kill-follower, pause-follower, partition-follower or slow-disk-follower"
             }
             _ if self.replicas < 2 => "need at least 2 replicas",
             _ if self.faults.kills() && self.durability == Durability::Memory => {
