@@ -32,6 +32,12 @@ pub enum CheckError {
         /// The line and its fault.
         source: HistoryError,
     },
+    /// There is nothing to judge: an empty history would be valid whatever was done.
+    #[error("{origin}: no operation is in it, so there is nothing to judge")]
+    Empty {
+        /// Where the history was to come from.
+        origin: Origin,
+    },
     /// The model lacks an operation of the history: choose another one.
     #[error("{origin}: {source}")]
     Model {
@@ -80,6 +86,9 @@ pub fn judge(origin: &Origin, model: Model) -> Result<Report, CheckError> {
     let reader = origin.open().map_err(|source| CheckError::Open { origin: named(), source })?;
     let history = qlab_checker::read_json_lines(reader)
         .map_err(|source| CheckError::Line { origin: named(), source })?;
+    if history.operations().is_empty() {
+        return Err(CheckError::Empty { origin: named() });
+    }
     qlab_checker::check(&history, model, &Options::default())
         .map_err(|source| CheckError::Model { origin: named(), source })
 }

@@ -1,9 +1,10 @@
-//! Ctrl-C: the first asks for an orderly end that keeps what was measured, the second does not wait.
+//! Ctrl-C, or SIGTERM: the first asks for an orderly end that keeps what was measured, the second does not wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// Exit code of a program that Ctrl-C has ended, by custom.
@@ -17,20 +18,22 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens for Ctrl-C on a thread of its own.
+    /// Listens for both on a thread of its own.
     pub fn listen() -> anyhow::Result<Self> {
         let interrupt = Self::default();
         let ours = interrupt.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut terminate = {
+            let _context = runtime.enter();
+            signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?
+        };
         let listen = move || {
             runtime.block_on(async {
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    ours.ask();
-                }
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    // Replicas end when this process does.
-                    std::process::exit(EXIT_INTERRUPTED);
-                }
+                end_wanted(&mut terminate).await;
+                ours.ask();
+                end_wanted(&mut terminate).await;
+                // Replicas end when this process does.
+                std::process::exit(EXIT_INTERRUPTED);
             });
         };
         std::thread::Builder::new()
@@ -56,5 +59,18 @@ impl Interrupt {
         while !self.is_asked() {
             self.told.notified().await;
         }
+    }
+}
+
+/// Returns once somebody at the terminal, or another process, wants an end.
+async fn end_wanted(terminate: &mut Signal) {
+    tokio::select! {
+        heard = tokio::signal::ctrl_c() => {
+            if heard.is_err() {
+                // No handler could be set: SIGTERM alone is heard.
+                terminate.recv().await;
+            }
+        }
+        _ = terminate.recv() => {}
     }
 }

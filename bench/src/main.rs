@@ -154,17 +154,29 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn derive_book(args: &BookArgs) -> anyhow::Result<ExitCode> {
+    if !Path::new("results").is_dir() {
+        return usage(&"there is no folder results here: run this in the root of the repository");
+    }
     let mode = if args.check { Mode::Check } else { Mode::Write };
     let stale = book::refresh(Path::new("."), mode).context("book")?;
     let told = if args.check { "stale" } else { "renewed" };
     for block in &stale {
         print(&format!("{}: {told}: {}\n", block.path.display(), block.name))?;
     }
+    if args.check && !stale.is_empty() {
+        print("results has changed since: qlab book derives these anew\n")?;
+    }
     Ok(if args.check && !stale.is_empty() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 fn validate_results(dir: &Path) -> anyhow::Result<ExitCode> {
     let Inventory { runs, campaigns, studies, problems } = validate::validate_all(dir).context("results")?;
+    if runs + campaigns + studies == 0 && problems.is_empty() {
+        return usage(&format!(
+            "{}: no run, campaign or study is there: name the folder that --out named",
+            dir.display()
+        ));
+    }
     for problem in &problems {
         print(&format!("{problem}\n"))?;
     }

@@ -244,6 +244,11 @@ fn one_as_text(schedule: &Schedule, outcome: &Outcome) -> String {
 }
 
 fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Result<Told, SimError> {
+    if let Some(out) = &args.out {
+        // Before minutes are spent on what could not be kept.
+        fs::create_dir_all(out)
+            .map_err(|error| anyhow::anyhow!("cannot write to {}: {error}", out.display()))?;
+    }
     // Before it begins: the checkout may move on meanwhile.
     let (began, code) = (Utc::now(), code::code());
     let (bar, watch) = (progress(&args.seeds), Stopwatch::start());
@@ -261,7 +266,9 @@ fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Re
     } else {
         as_text(&campaign) + &told_failure::<S>(args, &campaign, choice)
     };
-    if let Some(out) = &args.out {
+    if interrupt.is_asked() {
+        text += "interrupted: nothing is kept\n";
+    } else if let Some(out) = &args.out {
         let path = campaign.write(out).map_err(anyhow::Error::from)?;
         if !args.json {
             writeln!(text, "{}", path.display()).expect("memory takes everything");
