@@ -128,10 +128,36 @@ fn faults_strike_on_time_are_survived_and_their_effects_are_kept() {
 }
 
 #[test]
+fn where_nobody_leads_a_replica_is_killed_all_the_same_and_nothing_is_lost() {
+    let out = tempfile::tempdir().unwrap();
+    let arguments = "run --system abd --system dynamo --load open:1000/constant --read-fraction 0.5 --keys 100 \
+                     --warmup 300ms --measure 2500ms --faults kill-follower@1s/500ms --json";
+    let Output { status, stdout, stderr } = qlab(arguments, out.path()).output().unwrap();
+    assert!(status.success(), "{status}: {}", text(&stderr));
+    let printed: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    let cells = printed["cells"].as_array().unwrap();
+    for (system, verdict) in [("abd", "linearizable"), ("dynamo", "converged")] {
+        let cell = cells.iter().find(|cell| cell["system"] == system).expect(system);
+        assert_eq!(cell["verdict"], verdict);
+        let fault = &cell["faults"][0];
+        assert!(fault["node"] == 2 && fault["until_ns"].as_u64() > fault["at_ns"].as_u64(), "{fault}");
+    }
+}
+
+#[test]
 fn ctrl_c_keeps_what_was_measured_and_leaves_no_process() {
+    keeps_what_was_measured(Signal::INT);
+}
+
+#[test]
+fn who_is_told_to_end_keeps_what_was_measured_too() {
+    keeps_what_was_measured(Signal::TERM);
+}
+
+fn keeps_what_was_measured(wanted: Signal) {
     let out = tempfile::tempdir().unwrap();
     let child = long_run(out.path());
-    signal(&child, Signal::INT);
+    signal(&child, wanted);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     wait_until("all replicas have ended", || processes_of(out.path()) == 0);
@@ -163,6 +189,7 @@ fn mistakes_are_named_and_what_is_valid_is_listed() {
         ("run --lod closed:1".to_owned(), &["--lod", "--load"][..]),
         ("run nonsense".to_owned(), &["nonsense", "quick", "floor"][..]),
         ("run --faults kill@2s".to_owned(), &["\"kill@2s\"", "kill-leader", "slow-disk", "delay"][..]),
+        ("run --system dynamo --faults kill-leader@1s".to_owned(), &["leader", "kill-follower"][..]),
         ("run --system pbft --replicas 5".to_owned(), &["3f + 1", "4, 7, 10", "not 5"][..]),
         ("run --load open:fast".to_owned(), &["open:fast", "operations per second"][..]),
         (format!("run {path}"), &["p.toml:7", "`read`", "election_timeout_min_ms", "`reads`"][..]),

@@ -343,7 +343,7 @@ fn faults(runs: &[&Run], charts: &str) -> String {
         let plan = &run.manifest.plan;
         let table =
             fault_table::layout(&run.cells).map(|layout| markdown::table(&layout)).unwrap_or_default();
-        let alt = format!("{plan}: throughput and p99 over time, faults shaded");
+        let alt = format!("{plan}: throughput and latency over time, faults shaded");
         format!("![{alt}]({charts}/{})\n\n{table}{}", chart_name(run), origin(run))
     };
     runs.iter().map(part).collect::<Vec<_>>().join("\n")
