@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(
             error,
             "there is no plan \"flor\"; there are quick, floor, consensus, ablation, \
-             quorum, locks, faults, byzantine, gossip, gossip-quick, clock, clock-quick, or give the path of a .toml file"
+             quorum, locks, faults, quorum-faults, byzantine, gossip, gossip-quick, clock, clock-quick, or give the path of a .toml file"
         );
         assert!(Plan::draft("./none.toml").unwrap_err().to_string().starts_with("./none.toml: "));
     }
