@@ -157,7 +157,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME")]
     pub measure: Option<String>,
     /// How often every cell is measured; each time is one row [default: 1].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub repeats: Option<i64>,
     /// Seed of orders and loads [default: 7].
     #[arg(long)]
@@ -262,10 +262,7 @@ impl RunArgs {
                 .ok_or_else(|| wrong("--measure", format!("{text:?} is no time: write 500ms, 2s or 1m")))
         });
         let rounds = self.repeats.map(|rounds| {
-            u32::try_from(rounds)
-                .ok()
-                .filter(|rounds| *rounds > 0)
-                .ok_or_else(|| wrong("--repeats", format!("{rounds} is not above 0")))
+            u32::try_from(rounds).map_err(|_| wrong("--repeats", format!("{rounds} are too many")))
         });
         let changes = studies::Changes {
             rounds: rounds.transpose()?,
@@ -437,7 +434,7 @@ mod tests {
                 .unwrap_err()
                 .starts_with("--replicas: clock measures no load")
         );
-        assert!(study("qlab run clock --repeats 0").unwrap_err().starts_with("--repeats: 0 is not above 0"));
+        assert!(study("qlab run clock --repeats 5000000000").unwrap_err().starts_with("--repeats: "));
     }
 
     #[test]

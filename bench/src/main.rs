@@ -101,6 +101,13 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         format!("{tables}{}\n", summary.run_dir.display())
     };
     print(&text)?;
+    if summary.interrupted {
+        eprintln!(
+            "qlab: interrupted: {} of {} cells were measured",
+            summary.cells.len(),
+            plan.schedule().len()
+        );
+    }
     Ok(verdict_code(&summary))
 }
 

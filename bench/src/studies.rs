@@ -173,6 +173,11 @@ pub fn run(
             slots.each(points, |point| &point.cell, clock::observe).map(Findings::ClockRuns)
         }
     });
+    if interrupt.is_asked() {
+        // Nothing failed: there is nothing to look at.
+        let _ = fs::remove_dir_all(&work);
+        return study.and_then(|study| told(&[study], Some(out), json));
+    }
     let study = study.with_context(|| format!("a failed cluster's logs are in {}", work.display()))?;
     let _ = fs::remove_dir_all(&work);
     told(&[study], Some(out), json)

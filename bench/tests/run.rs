@@ -187,6 +187,7 @@ fn mistakes_are_named_and_what_is_valid_is_listed() {
     let mistakes = [
         ("run --system raff".to_owned(), &["raff", "unreplicated", "raft"][..]),
         ("run --lod closed:1".to_owned(), &["--lod", "--load"][..]),
+        ("run --repeats 0".to_owned(), &["--repeats", "0"][..]),
         ("run nonsense".to_owned(), &["nonsense", "quick", "floor"][..]),
         ("run --faults kill@2s".to_owned(), &["\"kill@2s\"", "kill-leader", "slow-disk", "delay"][..]),
         ("run --system dynamo --faults kill-leader@1s".to_owned(), &["leader", "kill-follower"][..]),
