@@ -267,7 +267,7 @@ fn many<S: Subject>(args: &SimArgs, choice: Choice, interrupt: &Interrupt) -> Re
         as_text(&campaign) + &told_failure::<S>(args, &campaign, choice)
     };
     if interrupt.is_asked() {
-        text += "interrupted: nothing is kept\n";
+        eprintln!("qlab: interrupted: nothing is kept");
     } else if let Some(out) = &args.out {
         let path = campaign.write(out).map_err(anyhow::Error::from)?;
         if !args.json {
