@@ -214,12 +214,16 @@ fn word(text: &str) -> Entry {
     Entry { value: text.to_owned(), ..Entry::default() }
 }
 
+fn figure(value: String) -> Entry {
+    Entry { value, is_number: true, ..Entry::default() }
+}
+
 fn number(value: f64) -> Entry {
-    Entry { value: count(value), is_number: true, ..Entry::default() }
+    figure(count(value))
 }
 
 fn decimal(value: f64) -> Entry {
-    Entry { value: format!("{value:.2}"), is_number: true, ..Entry::default() }
+    figure(format!("{value:.2}"))
 }
 
 fn spread(quartet: Quartet) -> Entry {

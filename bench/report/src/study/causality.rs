@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Quartet, Tail, is_rising, number, percent, spread_of, word};
+use super::{Quartet, Tail, figure, is_rising, number, percent, spread_of, word};
 use crate::{
     Verdict,
     layout::{Entry, Layout},
@@ -205,10 +205,6 @@ fn logical(clocks: &LogicalClocks, skew_us: u64) -> Vec<Entry> {
         spread_of(clocks.compare_ns, nanoseconds),
         spread_of(clocks.merge_ns, nanoseconds),
     ]
-}
-
-fn figure(value: String) -> Entry {
-    Entry { value, is_number: true, ..Entry::default() }
 }
 
 fn micros(micros: u64) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Share, number, percent, share, word};
+use super::{Share, figure, number, percent, share, word};
 use crate::{
     Verdict,
     layout::{Entry, Layout},
@@ -164,10 +164,8 @@ pub(super) fn layout(rows: &[ClockRun]) -> Layout {
 }
 
 fn row(row: &ClockRun) -> Vec<Entry> {
-    let time = |tail: Option<Tail>, of: fn(Tail) -> u64| Entry {
-        value: or_absent(tail.map(|tail| of(tail) as f64), nanoseconds),
-        is_number: true,
-        ..Entry::default()
+    let time = |tail: Option<Tail>, of: fn(Tail) -> u64| {
+        figure(or_absent(tail.map(|tail| of(tail) as f64), nanoseconds))
     };
     let link = match (row.delay_ms, row.jitter_ms, row.loss_percent) {
         (0, 0, 0) => "as it is".to_owned(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Quartet, Share, decimal, number, percent, share, spread_of, word};
+use super::{Quartet, Share, decimal, figure, number, percent, share, spread_of, word};
 use crate::{
     Verdict,
     layout::{Entry, Layout},
@@ -97,7 +97,7 @@ pub(super) fn layout(rows: &[GossipRun]) -> Layout {
             word(&row.exchange),
             number(row.nodes as f64),
             number(row.fanout as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
+            figure(format!("{} %", row.loss_percent)),
             number(row.updates as f64),
             spread_of(row.ns_to_half, nanoseconds),
             spread_of(row.ns_to_most, nanoseconds),
@@ -108,14 +108,12 @@ pub(super) fn layout(rows: &[GossipRun]) -> Layout {
                 is_number: true,
             },
             decimal(row.expected_rounds),
-            Entry { value: bytes(row.bytes_per_node_per_update), is_number: true, ..Entry::default() },
-            row.unanswered_probes.map_or_else(
-                || Entry { value: or_absent(None, percent), is_number: true, ..Entry::default() },
-                |unanswered| share(unanswered, row.probes),
-            ),
+            figure(bytes(row.bytes_per_node_per_update)),
+            row.unanswered_probes
+                .map_or_else(|| figure(or_absent(None, percent)), |unanswered| share(unanswered, row.probes)),
             share(row.false_deaths, row.probes),
             row.detection_ns.map_or_else(
-                || Entry { value: or_absent(None, percent), is_number: true, ..Entry::default() },
+                || figure(or_absent(None, percent)),
                 |detection| spread_of(detection, nanoseconds),
             ),
             word(row.verdict.name()),

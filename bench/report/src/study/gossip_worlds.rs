@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Quartet, Share, decimal, number, percent, share, spread, word};
+use super::{Quartet, Share, decimal, figure, number, percent, share, spread, word};
 use crate::{
     Verdict,
-    layout::{Entry, Layout},
+    layout::Layout,
     numbers::{bytes, ratio},
 };
 
@@ -89,8 +89,8 @@ pub(super) fn rounds_layout(rows: &[GossipRounds]) -> Layout {
             spread(row.rounds_to_all),
             decimal(row.expected_rounds),
             number(row.mean_field_rounds as f64),
-            Entry { value: ratio(measured), is_number: true, ..Entry::default() },
-            Entry { value: bytes(row.bytes_per_node), is_number: true, ..Entry::default() },
+            figure(ratio(measured)),
+            figure(bytes(row.bytes_per_node)),
             word(row.verdict.name()),
         ]
     };
@@ -123,10 +123,10 @@ pub(super) fn errors_layout(rows: &[GossipErrors]) -> Layout {
     let row = |row: &GossipErrors| {
         vec![
             number(row.nodes as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
+            figure(format!("{} %", row.loss_percent)),
             number(row.probes as f64),
             share(row.unanswered, row.probes),
-            Entry { value: percent(row.unanswered_expected), is_number: true, ..Entry::default() },
+            figure(percent(row.unanswered_expected)),
             share(row.declared_dead, row.probes),
         ]
     };
@@ -143,14 +143,10 @@ pub(super) fn scale_layout(rows: &[GossipScale]) -> Layout {
             number(row.nodes as f64),
             number(row.rounds as f64),
             number(row.writers as f64),
-            Entry { value: format!("{} %", row.loss_percent), is_number: true, ..Entry::default() },
+            figure(format!("{} %", row.loss_percent)),
             number(row.messages as f64),
-            Entry { value: bytes(row.bytes as f64), is_number: true, ..Entry::default() },
-            Entry {
-                value: format!("{:.1} s", row.elapsed_ms as f64 / 1000.0),
-                is_number: true,
-                ..Entry::default()
-            },
+            figure(bytes(row.bytes as f64)),
+            figure(format!("{:.1} s", row.elapsed_ms as f64 / 1000.0)),
             word(row.verdict.name()),
         ]
     };

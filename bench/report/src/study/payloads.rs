@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Quartet, is_rising, number, spread_of, word};
+use super::{Quartet, figure, is_rising, number, spread_of, word};
 use crate::{
     Verdict,
-    layout::{Entry, Layout},
+    layout::Layout,
     numbers::{bytes, nanoseconds, ratio},
 };
 
@@ -122,8 +122,8 @@ pub(super) fn costs_layout(rows: &[PayloadCost]) -> Layout {
             word(&row.kind),
             number(row.elements as f64),
             spread_of(row.delta_bytes, bytes),
-            Entry { value: bytes(row.state_bytes as f64), is_number: true, ..Entry::default() },
-            Entry { value: ratio(share), is_number: true, ..Entry::default() },
+            figure(bytes(row.state_bytes as f64)),
+            figure(ratio(share)),
             spread_of(row.merge_delta_ns, nanoseconds),
             spread_of(row.merge_state_ns, nanoseconds),
             word(row.verdict.name()),
