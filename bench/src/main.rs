@@ -161,8 +161,11 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn derive_book(args: &BookArgs) -> anyhow::Result<ExitCode> {
-    if !Path::new("results").is_dir() {
-        return usage(&"there is no folder results here: run this in the root of the repository");
+    if !Path::new(book::RESULTS).is_dir() {
+        return usage(&format!(
+            "there is no folder {} here: run this in the root of the repository",
+            book::RESULTS
+        ));
     }
     let mode = if args.check { Mode::Check } else { Mode::Write };
     let stale = book::refresh(Path::new("."), mode).context("book")?;

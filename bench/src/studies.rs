@@ -173,14 +173,15 @@ pub fn run(
             slots.each(points, |point| &point.cell, clock::observe).map(Findings::ClockRuns)
         }
     });
-    if interrupt.is_asked() {
-        // Nothing failed: there is nothing to look at.
-        let _ = fs::remove_dir_all(&work);
-        return study.and_then(|study| told(&[study], Some(out), json));
-    }
-    let study = study.with_context(|| format!("a failed cluster's logs are in {}", work.display()))?;
+    let study = match study {
+        // Of one that was broken off nothing failed, and there is nothing to look at.
+        Err(error) if !interrupt.is_asked() => {
+            return Err(error.context(format!("a failed cluster's logs are in {}", work.display())));
+        }
+        study => study,
+    };
     let _ = fs::remove_dir_all(&work);
-    told(&[study], Some(out), json)
+    told(&[study?], Some(out), json)
 }
 
 struct Slots<'a> {
